@@ -1,0 +1,134 @@
+"""What the HTTP API takes and returns. One place for the command line, the coordinator and its OpenAPI text."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+JobState = Literal["starting", "running", "stopping", "finished", "stopped", "failed"]
+FailureKind = Literal["script", "lost", "config"]
+
+
+class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all bodies; unknown fields are refused."""
+
+
+class PlanEvent(Body):
+    """One thing that happens once ``at_step`` steps are committed. Exactly one of the others is set."""
+
+    at_step: int
+    scale: int | None = None
+    kill: int | None = None
+    leave: int | None = None
+
+
+class JobSpec(Body):
+    """``POST /v1/jobs``."""
+
+    name: str
+    script: str
+    args: list[str] = []
+    min_workers: int = 1
+    max_workers: int = 1
+    start_workers: int = 1
+    plan: list[PlanEvent] = []
+    patience_s: float = 10.0
+
+
+class ScaleRequest(Body):
+    """``POST /v1/jobs/NAME/scale``."""
+
+    workers: int
+
+
+class StopRequest(Body):
+    """``POST /v1/jobs/NAME/stop``. ``now``: kill the workers instead of stopping at a boundary."""
+
+    now: bool = False
+
+
+class WorkerStatus(Body):
+    """One worker of a job."""
+
+    worker: str
+    pid: int | None
+    rank: int | None
+    state: str
+    shards: list[int]
+    step: int
+
+
+class Event(Body):
+    """Something that happened to a job; also a line of the journal and of ``pliant events``.
+
+    ``stall_s``: the longest gap between two commits around the event minus the median step; None until known.
+    """
+
+    seq: int
+    time_s: float
+    """Unix time in seconds."""
+    job: str
+    kind: str
+    step: int
+    message: str
+    workers_before: int | None = None
+    workers_after: int | None = None
+    stall_s: float | None = None
+    shards_recomputed: int | None = None
+    bytes_moved: int | None = None
+
+
+class JobStatus(Body):
+    """``GET /v1/jobs/NAME``."""
+
+    name: str
+    state: JobState
+    script: str
+    step: int
+    """Committed steps so far."""
+    total_steps: int | None
+    epoch: int
+    epochs: int | None
+    loss: float | None
+    steps_per_s: float | None
+    samples: int
+    shards: int | None
+    generation: int
+    target_workers: int
+    min_workers: int
+    max_workers: int
+    started_s: float
+    workers: list[WorkerStatus]
+    error: str | None = None
+    failure: FailureKind | None = None
+    weights_sha256: str | None = None
+
+
+class Report(Body):
+    """``GET /v1/jobs/NAME/report`` and ``--report FILE``."""
+
+    name: str
+    state: JobState
+    script: str
+    steps: int
+    samples: int
+    wall_s: float
+    """From the first generation's start to the last commit."""
+    median_step_s: float
+    goodput: float
+    """Useful time (steps x median step) / wall_s, at most 1."""
+    final_loss: float | None
+    weights_sha256: str | None
+    events: list[Event]
+    commit_times_s: list[float]
+    """Seconds since the first generation's start, one entry per committed step."""
+    losses: list[float | None]
+    workers_over_time: list[tuple[float, int]]
+    """(seconds, training workers) at each change."""
+
+
+class Problem(Body):
+    """Body of every error answer."""
+
+    error: str
