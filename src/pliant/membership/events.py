@@ -10,6 +10,8 @@ from pliant.wire.messages import GenerationKind
 
 Outcome = Literal["finished", "stopped", "failed-script", "failed-lost", "failed-config"]
 
+NONE_YET = Generation(0)
+
 
 # ------------------------------------------------------------------ events
 
@@ -21,7 +23,7 @@ class WorkerConnected:
     worker: WorkerId
     host: str
     port: int
-    generation: Generation = Generation(0)
+    generation: Generation = NONE_YET
     stateful: bool = False
 
 
@@ -43,19 +45,24 @@ class WorkerEntered:
 
 @dataclass(frozen=True)
 class WorkerInterrupted:
-    """Answer to :class:`InterruptGeneration`."""
+    """Answer to :class:`InterruptGeneration`. ``entered``: the newest generation this worker has entered."""
 
     worker: WorkerId
     generation: Generation
     stateful: bool
+    entered: Generation = NONE_YET
 
 
 @dataclass(frozen=True)
 class GenerationBroke:
-    """A member reports that the group of ``generation`` failed to form, or broke."""
+    """A member reports that the group of ``generation`` failed to form, or broke.
+
+    ``unused``: the worker has not moved to that (planned) generation and never will, so nobody can.
+    """
 
     worker: WorkerId
     generation: Generation
+    unused: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,11 +181,4 @@ class EndJob:
     reason: str
 
 
-Decision = (
-    StartWorkerProcess
-    | AnnounceGeneration
-    | InterruptGeneration
-    | AskToStop
-    | RetireWorker
-    | EndJob
-)
+Decision = StartWorkerProcess | AnnounceGeneration | InterruptGeneration | AskToStop | RetireWorker | EndJob

@@ -1,0 +1,1 @@
+"""Typed messages, how they become bytes, and who carries them. Never imports torch."""

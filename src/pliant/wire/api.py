@@ -14,7 +14,7 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of all bodies; unknown fields are refused."""
 
 
-class PlanEvent(Body):
+class PlanEvent(Body, frozen=True):
     """One thing that happens once ``at_step`` steps are committed. Exactly one of the others is set."""
 
     at_step: int
@@ -23,7 +23,7 @@ class PlanEvent(Body):
     leave: int | None = None
 
 
-class JobSpec(Body):
+class JobSpec(Body, frozen=True):
     """``POST /v1/jobs``."""
 
     name: str
@@ -36,19 +36,19 @@ class JobSpec(Body):
     patience_s: float = 10.0
 
 
-class ScaleRequest(Body):
+class ScaleRequest(Body, frozen=True):
     """``POST /v1/jobs/NAME/scale``."""
 
     workers: int
 
 
-class StopRequest(Body):
+class StopRequest(Body, frozen=True):
     """``POST /v1/jobs/NAME/stop``. ``now``: kill the workers instead of stopping at a boundary."""
 
     now: bool = False
 
 
-class WorkerStatus(Body):
+class WorkerStatus(Body, frozen=True):
     """One worker of a job."""
 
     worker: str
@@ -59,7 +59,7 @@ class WorkerStatus(Body):
     step: int
 
 
-class Event(Body):
+class Event(Body, frozen=True):
     """Something that happened to a job; also a line of the journal and of ``pliant events``.
 
     ``stall_s``: the longest gap between two commits around the event minus the median step; None until known.
@@ -79,7 +79,7 @@ class Event(Body):
     bytes_moved: int | None = None
 
 
-class JobStatus(Body):
+class JobStatus(Body, frozen=True):
     """``GET /v1/jobs/NAME``."""
 
     name: str
@@ -105,7 +105,17 @@ class JobStatus(Body):
     weights_sha256: str | None = None
 
 
-class Report(Body):
+class StreamItem(Body, frozen=True):
+    """One frame of the WebSocket ``/v1/events``: exactly one of the two is set.
+
+    An event whose numbers became known later comes again under the same ``seq``.
+    """
+
+    event: Event | None = None
+    status: JobStatus | None = None
+
+
+class Report(Body, frozen=True):
     """``GET /v1/jobs/NAME/report`` and ``--report FILE``."""
 
     name: str
@@ -128,7 +138,7 @@ class Report(Body):
     """(seconds, training workers) at each change."""
 
 
-class Problem(Body):
+class Problem(Body, frozen=True):
     """Body of every error answer."""
 
     error: str

@@ -34,7 +34,7 @@ class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 # ---------------------------------------------------------------- worker -> coordinator
 
 
-class WorkerHello(Message):
+class WorkerHello(Message, frozen=True):
     """First frame of a worker. ``generation`` and ``stateful`` matter when it *re*connects."""
 
     job: str
@@ -46,7 +46,7 @@ class WorkerHello(Message):
     stateful: bool = False
 
 
-class WorkerReady(Message):
+class WorkerReady(Message, frozen=True):
     """A worker stands at its first ``job.steps`` (newcomers: after the rehearsal) and can be admitted."""
 
     shards: int
@@ -55,7 +55,7 @@ class WorkerReady(Message):
     epochs: int | None = None
 
 
-class GenerationEntered(Message):
+class GenerationEntered(Message, frozen=True):
     """The worker finished the first exchange of a generation: it holds the job's state and trains in it."""
 
     generation: int
@@ -66,22 +66,30 @@ class GenerationEntered(Message):
     bytes_sent: int = 0
 
 
-class GenerationFailed(Message):
-    """A generation's group could not be formed, or broke (``peer`` is whom the worker lost, if known)."""
+class GenerationFailed(Message, frozen=True):
+    """A generation's group could not be formed, or broke (``peer`` is whom the worker lost, if known).
+
+    ``unused`` (planned ones): this worker has not moved to that generation and never will.
+    """
 
     generation: int
     reason: str
     peer: str | None = None
+    unused: bool = False
 
 
-class Interrupted(Message):
-    """Answer to ``Interrupt``: the group is shut; ``stateful`` says if this worker holds the job's state."""
+class Interrupted(Message, frozen=True):
+    """Answer to ``Interrupt``: the group is shut; ``stateful`` says if this worker holds the job's state.
+
+    ``entered`` is the newest generation that this worker has entered (see ``GenerationEntered``).
+    """
 
     generation: int
     stateful: bool
+    entered: int = 0
 
 
-class StepsCommitted(Message):
+class StepsCommitted(Message, frozen=True):
     """Sent by the main worker, a few times a second or at a milestone: consecutive committed steps.
 
     ``times_s`` are monotonic-clock seconds of each commit; lists have one entry per step.
@@ -94,7 +102,7 @@ class StepsCommitted(Message):
     samples: int
 
 
-class WorkerProgress(Message):
+class WorkerProgress(Message, frozen=True):
     """Sent by every worker at most a few times a second, for the status."""
 
     step: int
@@ -102,7 +110,7 @@ class WorkerProgress(Message):
     shards: list[int]
 
 
-class CallEnded(Message):
+class CallEnded(Message, frozen=True):
     """Main worker: the ``call``-th ``steps``/``evaluate`` of the script has ended (with its result).
 
     The coordinator keeps these and relays them to newcomers, which fast-forward through them.
@@ -113,19 +121,19 @@ class CallEnded(Message):
     result: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class MilestoneReached(Message):
+class MilestoneReached(Message, frozen=True):
     """Main worker: about to start ``step``, for which the plan has events; waits for MilestonePassed."""
 
     step: int
 
 
-class WorkerLeaving(Message):
+class WorkerLeaving(Message, frozen=True):
     """The worker was asked to go (SIGTERM, spot notice) and wants to be left out of the next generation."""
 
     reason: str
 
 
-class WorkerFinished(Message):
+class WorkerFinished(Message, frozen=True):
     """The script ended normally on this worker."""
 
     weights_sha256: str
@@ -134,7 +142,7 @@ class WorkerFinished(Message):
     final_loss: float | None
 
 
-class WorkerFailed(Message):
+class WorkerFailed(Message, frozen=True):
     """The user's script raised. Not a fault to retry."""
 
     error: str
@@ -144,7 +152,7 @@ class WorkerFailed(Message):
 # ---------------------------------------------------------------- coordinator -> worker
 
 
-class Welcome(Message):
+class Welcome(Message, frozen=True):
     """Answer to WorkerHello."""
 
     job: str
@@ -159,7 +167,7 @@ class Welcome(Message):
     loss: float | None = None
 
 
-class FormGeneration(Message):
+class FormGeneration(Message, frozen=True):
     """Form this generation.
 
     ``founding``/``recovery``: at once. ``planned``: in the background, then agree on a boundary in-band.
@@ -171,26 +179,35 @@ class FormGeneration(Message):
     members: list[Member]
 
 
-class Interrupt(Message):
+class Interrupt(Message, frozen=True):
     """A member of ``generation`` is gone: shut its group, answer ``Interrupted``."""
 
     generation: int
 
 
-class MilestonePassed(Message):
+class MilestonePassed(Message, frozen=True):
     """The plan's events for ``step`` have been started."""
 
     step: int
 
 
-class StopJob(Message):
+class StopJob(Message, frozen=True):
     """Stop at the next boundary that all members agree on."""
 
     reason: str
 
 
-class Retire(Message):
+class Retire(Message, frozen=True):
     """You are not needed, or not part of the job any more: exit now."""
+
+    reason: str
+
+
+class Refused(Message, frozen=True):
+    """To a worker or an agent: its last message was not understood or not allowed, and was ignored.
+
+    Handled (logged) by :mod:`pliant.wire.socket`; a job does not depend on it.
+    """
 
     reason: str
 
@@ -198,7 +215,7 @@ class Retire(Message):
 # ---------------------------------------------------------------- agent <-> coordinator
 
 
-class AgentHello(Message):
+class AgentHello(Message, frozen=True):
     """First frame of an agent. ``workers``: id -> pid of those alive (not empty when it reconnects)."""
 
     job: str
@@ -207,14 +224,14 @@ class AgentHello(Message):
     workers: dict[str, int] = {}
 
 
-class WorkerStarted(Message):
+class WorkerStarted(Message, frozen=True):
     """Agent: the process exists."""
 
     worker: str
     pid: int
 
 
-class WorkerExited(Message):
+class WorkerExited(Message, frozen=True):
     """Agent: the process is gone. ``exit_code`` is negative for a signal, as in :mod:`subprocess`."""
 
     worker: str
@@ -222,20 +239,20 @@ class WorkerExited(Message):
     exit_code: int
 
 
-class StartWorker(Message):
+class StartWorker(Message, frozen=True):
     """To the agent: start a worker process with this id."""
 
     worker: str
 
 
-class SignalWorker(Message):
+class SignalWorker(Message, frozen=True):
     """To the agent: send a signal (9 to kill, 15 to ask it to leave)."""
 
     worker: str
     signal: int
 
 
-class StopAgent(Message):
+class StopAgent(Message, frozen=True):
     """To the agent: the job is over. End what is left of it within ``grace_s`` seconds, then exit."""
 
     grace_s: float = 5.0
@@ -255,8 +272,6 @@ WorkerToCoordinator = (
     | WorkerFinished
     | WorkerFailed
 )
-CoordinatorToWorker = (
-    Welcome | FormGeneration | Interrupt | MilestonePassed | CallEnded | StopJob | Retire
-)
+CoordinatorToWorker = Welcome | FormGeneration | Interrupt | MilestonePassed | CallEnded | StopJob | Retire | Refused
 AgentToCoordinator = AgentHello | WorkerStarted | WorkerExited
-CoordinatorToAgent = StartWorker | SignalWorker | StopAgent
+CoordinatorToAgent = StartWorker | SignalWorker | StopAgent | Refused

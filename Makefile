@@ -1,0 +1,46 @@
+# Everything runs in a virtual environment inside the checkout; the first call of any target sets it up.
+#   make demo    the elastic GPT: grows, is killed, shrinks, and ends with the very same weights
+#   make test    the whole test suite            make lint    style, types and import contracts
+#   make bench   measure, into benchmarks/results (QUICK=1: a short look)
+#   make format  let ruff rewrite the layout     make clean   remove what these left behind
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test bench lint format clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt .ci/setup
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" .ci/setup
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python -m examples.demo
+
+test: $(READY)
+	@$(BIN)/python -m pytest -q $(TESTS)
+
+bench: $(READY)
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	@rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

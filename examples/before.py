@@ -1,0 +1,26 @@
+"""An ordinary training script. ``diff examples/before.py examples/after.py`` shows what makes it elastic."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+x = torch.randn(4096, 32)
+dataset = TensorDataset(x, (x[:, :4].sum(dim=1) > 0).long())
+
+model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Dropout(0.1), nn.Linear(64, 2))
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=160)
+
+loader = DataLoader(dataset, batch_size=256, shuffle=True)
+
+for epoch in range(10):
+    for x, y in loader:
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
+    print(epoch, loss.item())

@@ -1,0 +1,1 @@
+"""What starts worker processes: the local agent now, other engines behind the same protocol."""

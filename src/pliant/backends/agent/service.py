@@ -1,0 +1,148 @@
+"""The agent's life: obey the coordinator, report, and end when the job is over or nobody is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+
+from pliant.backends.agent.workers import Workers
+from pliant.backends.base import Backend
+from pliant.config import Home, WorkerSpec
+from pliant.wire.address import agents_url
+from pliant.wire.codec import TO_AGENT
+from pliant.wire.messages import (
+    AgentHello,
+    CoordinatorToAgent,
+    SignalWorker,
+    StartWorker,
+    StopAgent,
+    WorkerExited,
+    WorkerStarted,
+)
+from pliant.wire.socket import ControlSocket
+from pliant.wire.token import read_token
+
+SIGNAL_GRACE_S = 5.0
+"""After SIGTERM to the agent its workers get SIGTERM, and this long to go."""
+CHECK_S = 1.0
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """What one agent is for."""
+
+    home: Home
+    job: str
+    script: str
+    args: tuple[str, ...]
+    threads: int = 1
+    lonely_s: float = 60.0
+    """Without workers and without a coordinator that accepts it, an agent ends after so many seconds."""
+
+
+class Agent:
+    """One job's agent on this node. Runs in the event loop of the process's main thread."""
+
+    def __init__(self, options: AgentOptions, backend: Backend) -> None:
+        self._options = options
+        self._backend = backend
+        self._over = asyncio.Event()
+        self._grace_s = SIGNAL_GRACE_S
+        self._exit_code = 0
+        self._connections = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        """Serve until told to stop; all worker processes are gone afterwards.
+
+        Returns:
+            0, or 1 if the coordinator was lost while there was no worker.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._terminated, signal.Signals(number).name)
+        self._backend.warm()
+
+        def from_thread(message: CoordinatorToAgent) -> None:
+            loop.call_soon_threadsafe(self._obey, message)
+
+        token = read_token(self._options.home.token)
+        self._workers = Workers(self._backend, self._report)
+        self._socket: ControlSocket[CoordinatorToAgent] = ControlSocket(
+            agents_url(self._options.home), token, self._hello, from_thread, decoder=TO_AGENT
+        )
+        lonely = asyncio.create_task(self._leave_when_lonely(), name="lonely")
+        await self._over.wait()
+        lonely.cancel()
+        await self._workers.end(self._grace_s)
+        await asyncio.to_thread(self._socket.close)
+        return self._exit_code
+
+    def _hello(self) -> AgentHello:
+        """Called on the socket's thread for each connection; copies, so that the loop may go on."""
+        self._connections += 1
+        return AgentHello(
+            job=self._options.job, node=socket.gethostname(), pid=os.getpid(), workers=dict(self._workers.pids)
+        )
+
+    def _report(self, message: WorkerStarted | WorkerExited) -> None:
+        self._socket.send(message)
+
+    def _obey(self, message: CoordinatorToAgent) -> None:
+        if self._over.is_set():
+            return
+        match message:
+            case StartWorker(worker=worker):
+                self._workers.start(self._spec(worker))
+            case SignalWorker(worker=worker, signal=number):
+                task = asyncio.create_task(self._workers.signal(worker, number))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case StopAgent(grace_s=grace_s):
+                self._grace_s = grace_s
+                self._over.set()
+
+    def _spec(self, worker: str) -> WorkerSpec:
+        options = self._options
+        return WorkerSpec(
+            job=options.job,
+            worker=worker,
+            script=options.script,
+            args=options.args,
+            home=str(options.home.path),
+            log=str(options.home.job(options.job) / f"{worker}.log"),
+            threads=options.threads,
+        )
+
+    def _terminated(self, name: str) -> None:
+        if self._over.is_set():
+            self._workers.signal_all(signal.SIGKILL)
+            return
+        _say(f"{name}: ending the workers")
+        self._workers.signal_all(signal.SIGTERM)
+        self._over.set()
+
+    async def _leave_when_lonely(self) -> None:
+        """End an agent that nobody needs: its coordinator was lost, or refuses it, and it has no worker."""
+        needed_s = time.monotonic()
+        seen = -1
+        while True:
+            await asyncio.sleep(CHECK_S)
+            accepted = self._socket.connected and self._connections == seen
+            seen = self._connections
+            if accepted or self._workers.busy:
+                needed_s = time.monotonic()
+            elif time.monotonic() - needed_s > self._options.lonely_s:
+                _say(f"no worker, and no coordinator for {self._options.lonely_s:g} s: ending")
+                self._exit_code = 1
+                self._over.set()
+                return
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

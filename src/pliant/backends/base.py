@@ -1,0 +1,53 @@
+"""The protocol of something that starts workers on one node, and sees them end."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pliant.config import WorkerSpec
+
+
+class WorkerProcess(Protocol):
+    """One worker process that was started by a :class:`Backend`."""
+
+    @property
+    def worker(self) -> str:
+        """The worker's id."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its process group as well."""
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process itself. Nothing happens when it is gone."""
+
+    def end_group(self) -> None:
+        """SIGKILL to everything in its process group. Nothing happens when the group is empty."""
+
+    async def wait(self) -> int:
+        """Wait for its end.
+
+        Returns:
+            The exit code, negative for a signal; 255 when it could not be learnt.
+        """
+
+
+class Backend(Protocol):
+    """Starts workers on this node. One agent owns one backend."""
+
+    def warm(self) -> None:
+        """Prepare, without waiting, so that the first worker starts fast."""
+
+    def start(self, spec: WorkerSpec) -> WorkerProcess:
+        """Start a worker. Blocks until the process exists: call it from a thread.
+
+        Raises:
+            WorkerStartError: No process exists afterwards.
+        """
+
+    def forget(self, worker: str) -> None:
+        """``worker`` is gone: what it held (a GPU) is free."""
+
+
+class WorkerStartError(Exception):
+    """A worker process could not be started; no process of it is left."""

@@ -1,0 +1,125 @@
+"""Workers on this machine, forked from a template process that has torch imported.
+
+The template is the standard library's forkserver with a preload module. It and its workers are *not* tied
+to the life of the process that asked for them: when the agent is killed, training goes on. (So no
+``PR_SET_PDEATHSIG``: it would tie workers to the template.) Nothing lingers for ever either: the template ends
+when the agent and all of its forks are gone, because they hold the other end of a pipe, and a worker that has
+lost its coordinator for long ends by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from multiprocessing import context, forkserver, get_context
+
+from pliant.backends.base import WorkerStartError
+from pliant.backends.child import DEFAULT_ENTRY, run_child
+from pliant.backends.devices import Devices
+from pliant.config import WorkerSpec
+
+PRELOAD = ("pliant.training.preload",)
+UNKNOWN_EXIT = 255
+
+
+class LocalWorker:
+    """A worker process. Its exit code comes through the template, which is its parent."""
+
+    def __init__(self, worker: str, process: context.ForkServerProcess) -> None:
+        self.worker = worker
+        self._process = process
+        assert process.pid is not None
+        self.pid: int = process.pid
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process itself. Nothing happens when it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def end_group(self) -> None:
+        """SIGKILL to everything in its process group. Nothing happens when the group is empty."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def wait(self) -> int:
+        """Wait for its end, without polling.
+
+        When the template is killed, the exit code cannot be learnt any more; the process itself can still be
+        watched, so this then waits for its real end and returns 255.
+        """
+        await _readable(self._process.sentinel)
+        code = self._process.exitcode
+        if code is None or code == UNKNOWN_EXIT:
+            await _gone(self.pid)
+            code = UNKNOWN_EXIT
+        return code
+
+
+class LocalBackend:
+    """Starts workers by forking a template process.
+
+    Args:
+        entry: ``module:function`` to call in the worker.
+        preload: Modules that the template imports before its first fork.
+        gpus: Values for ``CUDA_VISIBLE_DEVICES``, dealt to the workers.
+    """
+
+    def __init__(
+        self, *, entry: str = DEFAULT_ENTRY, preload: Sequence[str] = PRELOAD, gpus: Sequence[str] = ()
+    ) -> None:
+        self._entry = entry
+        self._context = get_context("forkserver")
+        self._context.set_forkserver_preload(list(preload))
+        self._devices = Devices(gpus)
+
+    def warm(self) -> None:
+        """Start the template. It imports in the background; a worker asked for meanwhile waits for it."""
+        forkserver.ensure_running()
+
+    def start(self, spec: WorkerSpec) -> LocalWorker:
+        """Fork a worker; blocks while the template is still importing (seconds), else for milliseconds.
+
+        Raises:
+            WorkerStartError: The template died while it was asked. A later call starts a new template.
+        """
+        environment: Mapping[str, str] = self._devices.take(spec.worker)
+        # Not a daemon: a daemonic process may not have children, and data loaders start some.
+        process = self._context.Process(
+            target=run_child, args=(spec, self._entry, environment), name=spec.worker, daemon=False
+        )
+        try:
+            process.start()
+        except (OSError, EOFError) as error:
+            self._devices.give_back(spec.worker)
+            raise WorkerStartError(f"worker {spec.worker} could not be forked: {error!r}") from error
+        return LocalWorker(spec.worker, process)
+
+    def forget(self, worker: str) -> None:
+        """``worker`` is gone: its GPU is free."""
+        self._devices.give_back(worker)
+
+
+async def _readable(descriptor: int) -> None:
+    """Wait until ``descriptor`` can be read (or its other end is closed)."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+async def _gone(pid: int) -> None:
+    """Wait until the process, which need not be a child, has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await _readable(descriptor)
+    finally:
+        os.close(descriptor)

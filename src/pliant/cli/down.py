@@ -1,0 +1,61 @@
+"""``pliant down``: end the coordinator."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+from pliant.cli.exit_codes import ERROR, OK
+from pliant.cli.output import note, print_json, problem
+from pliant.cli.parsing import verb_parser
+from pliant.config import Home, home_dir
+from pliant.dashboard.words import is_over
+from pliant.errors import ConfigError
+from pliant.wire.address import Address
+from pliant.wire.http import Client, find_coordinator
+
+DEADLINE_S = 10.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; returns the exit code."""
+    parser = verb_parser("down", "End the coordinator of this home directory.", example="pliant down")
+    parser.add_argument("--force", action="store_true", help="also while jobs are running")
+    given = parser.parse_args(argv)
+    home = Home(home_dir())
+    address = find_coordinator(home)
+    if address is None:
+        note(f"no coordinator is running for {home.path}")
+        if given.json:
+            print_json({"ended": None})
+        return OK
+    with Client.of(home) as client:
+        running = [job.name for job in client.list_jobs() if not is_over(job)]
+    if running and not given.force:
+        stops = ", ".join(f"`pliant stop {name}`" for name in running)
+        raise ConfigError(problem(f"jobs are running: {', '.join(running)}", f"{stops}, or `pliant down --force`"))
+    if not _end(address):
+        note(f"error: the coordinator (pid {address.pid}) has not ended within {DEADLINE_S:g} s")
+        return ERROR
+    if given.json:
+        print_json({"ended": address.pid})
+    else:
+        note(f"coordinator ended (pid {address.pid})")
+    return OK
+
+
+def _end(address: Address) -> bool:
+    """SIGTERM, and wait until the process is gone. It answered with our token just now: it is the right one."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(address.pid, signal.SIGTERM)
+    deadline_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline_s:
+        try:
+            os.kill(address.pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False

@@ -1,0 +1,94 @@
+"""``pliant run``: checks the input, finds or starts the coordinator, creates the job, starts its agent, follows it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from pliant.cli.local_coordinator import ensure_coordinator
+from pliant.cli.output import problem
+from pliant.cli.run_options import RunOptions, check_options, run_parser
+from pliant.cli.run_session import RunSession
+from pliant.cli.worker_logs import remove_old_logs
+from pliant.config import Home, home_dir
+from pliant.dashboard.plain import PlainView
+from pliant.dashboard.view import View
+from pliant.errors import ConfigError, CoordinatorError
+from pliant.wire.api import JobSpec
+from pliant.wire.http import Client
+
+_CONFLICT = 409
+_MOST_DERIVED_NAMES = 100
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; returns the exit code."""
+    options = check_options(run_parser().parse_args(argv))
+    home = Home(home_dir().absolute())
+    ensure_coordinator(home)
+    with Client.of(home) as client:
+        spec = create_job(client, options)
+        try:
+            remove_old_logs(home.job(spec.name))
+            agent = start_agent(home, spec, options)
+        except BaseException:
+            client.stop(spec.name, now=True)
+            raise
+    return asyncio.run(RunSession(home, options, spec=spec, agent=agent, view=choose_view(options)).run())
+
+
+def create_job(client: Client, options: RunOptions) -> JobSpec:
+    """Create the job. A name that the user did not choose gets a number if it is taken.
+
+    Raises:
+        ConfigError: The name is taken, or the coordinator found a problem.
+        CoordinatorError: It cannot be reached.
+    """
+    first = options.spec.name
+    for number in range(1, _MOST_DERIVED_NAMES):
+        spec = options.spec if number == 1 else msgspec.structs.replace(options.spec, name=f"{first}-{number}")
+        try:
+            client.create_job(spec)
+        except CoordinatorError as error:
+            if error.status == _CONFLICT and not options.named:
+                continue
+            if error.status == 422:
+                raise ConfigError(str(error).splitlines()) from error
+            raise
+        return spec
+    raise ConfigError(
+        problem(f"the names {first}, {first}-2, ... are all taken by running jobs", "choose one with --name")
+    )
+
+
+def start_agent(home: Home, spec: JobSpec, options: RunOptions) -> subprocess.Popen[bytes]:
+    """Start the job's agent in a session of its own: Ctrl-C does not reach it, and it outlives this command."""
+    directory = home.job(spec.name)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = [sys.executable, "-P", "-m", "pliant.backends.agent", "--home", str(home.path), "--job", spec.name]
+    command += ["--script", spec.script, "--threads", str(options.threads)]
+    if options.entry is not None:
+        command += ["--entry", options.entry, "--preload", ""]
+    command += ["--", *spec.args]
+    descriptor = os.open(directory / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor
+        )
+    finally:
+        os.close(descriptor)
+
+
+def choose_view(options: RunOptions) -> View:
+    """The live view on a terminal, else lines. With ``--json`` nothing but data goes to stdout."""
+    if options.live and not options.quiet and sys.stderr.isatty():
+        live: View = importlib.import_module("pliant.dashboard.live").LiveView(time.time, lines_to_console=options.json)
+        return live
+    return PlainView(out=sys.stderr if options.json else sys.stdout, quiet=options.quiet)

@@ -1,0 +1,195 @@
+"""The options of ``pliant run``, checked completely before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from pliant.cli.output import problem
+from pliant.cli.parsing import verb_parser
+from pliant.cli.plan_file import read_plan
+from pliant.errors import ConfigError
+from pliant.wire.api import JobSpec
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MOST_WORKERS = 4096
+_EXAMPLE = """
+pliant run --workers 1:4 train.py --epochs 10
+pliant run --workers 1:3 --plan plan.toml --report report.json train.py
+"""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What ``pliant run`` was asked for; everything in it was checked."""
+
+    spec: JobSpec
+    named: bool
+    """Whether the user chose the name."""
+    threads: int
+    report: Path | None
+    quiet: bool
+    live: bool
+    json: bool
+    entry: str | None = None
+    """``module:function`` in place of the training worker; for tests."""
+
+
+def run_parser() -> argparse.ArgumentParser:
+    """Numbers are taken as text, so that all that is wrong can be told at once."""
+    parser = verb_parser(
+        "run", "Train with SCRIPT on a changing number of workers, and follow it until its end.", example=_EXAMPLE
+    )
+    parser.usage = "pliant run [options] script.py [args...]"
+    add = parser.add_argument
+    add("--name", help="name of the job (default: the script's name)")
+    add(
+        "--workers", metavar="MIN:MAX", help="bounds of the number of workers; 3 means 3:3 (default: 1:number of cores)"
+    )
+    add("--start", metavar="K", help="workers at the start (default: MIN)")
+    add("--plan", metavar="FILE", type=Path, help="TOML file with [[event]] tables: at_step and scale, kill or leave")
+    add("--report", metavar="FILE", type=Path, help="write the report there (.json), and a page beside it (.html)")
+    add("--threads", metavar="N", default="1", help="intra-op threads of each worker; part of the recipe (default: 1)")
+    add("--patience", metavar="S", default="10", help="seconds of silence before a worker counts as lost (default: 10)")
+    add("--no-live", action="store_true", help="lines instead of the live view")
+    add("--quiet", "-q", action="store_true", help="only what the script prints, and errors")
+    add("--entry", default=None, help=argparse.SUPPRESS)  # module:function in place of the worker, for tests
+    add("script", metavar="script.py", help="training script that uses pliant.join")
+    add("args", nargs=argparse.REMAINDER, metavar="args", help="arguments of the script")
+    return parser
+
+
+def check_options(given: argparse.Namespace, *, cores: int | None = None) -> RunOptions:
+    """Turn parsed arguments into options. Reads the plan; writes nothing.
+
+    Raises:
+        ConfigError: With every problem, each naming the value and what to do.
+    """
+    problems: list[str] = []
+    script = Path(given.script)
+    if not script.is_file():
+        problems.append(_missing_script(script))
+    name = given.name if given.name is not None else _default_name(script)
+    if not _NAME.fullmatch(name):
+        problems.append(
+            problem(
+                f"--name {name!r} is not a job name",
+                "use up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit",
+            )
+        )
+    low, high, start = _bounds(given, cores or len(os.sched_getaffinity(0)), problems)
+    threads = _whole("--threads", given.threads, problems)
+    plan, plan_problems = read_plan(given.plan, bounds=(low, high)) if given.plan is not None else ([], [])
+    problems += plan_problems
+    if given.report is not None:
+        problems += _report_problems(given.report)
+    patience_s = _seconds("--patience", given.patience, problems)
+    if problems:
+        raise ConfigError(problems)
+    spec = JobSpec(
+        name=name,
+        script=str(script.absolute()),
+        args=list(given.args),
+        min_workers=low,
+        max_workers=high,
+        start_workers=start,
+        plan=plan,
+        patience_s=patience_s,
+    )
+    return RunOptions(
+        spec=spec,
+        named=given.name is not None,
+        threads=threads,
+        report=given.report,
+        quiet=given.quiet,
+        live=not given.no_live,
+        json=given.json,
+        entry=given.entry,
+    )
+
+
+def _bounds(given: argparse.Namespace, cores: int, problems: list[str]) -> tuple[int, int, int]:
+    """MIN, MAX, START; something harmless where they are wrong, so that the other checks can go on."""
+    text = f"1:{cores}" if given.workers is None else given.workers
+    parts = text.split(":")
+    wrong = f"--workers {text}"
+    if len(parts) > 2 or not all(re.fullmatch(r"[+-]?\d{1,9}", part) for part in parts):
+        problems.append(problem(f"{wrong} is not a number or MIN:MAX", "for example --workers 3 or --workers 1:4"))
+        return 1, _MOST_WORKERS, 1
+    low, high = int(parts[0]), int(parts[-1])
+    if low < 1 or high < 1:
+        problems.append(problem(f"{wrong}: a job needs at least 1 worker", "for example --workers 1:4"))
+    elif low > high:
+        problems.append(problem(f"{wrong}: MIN is above MAX", f"--workers {high}:{low}?"))
+    elif high > _MOST_WORKERS:
+        problems.append(problem(f"{wrong}: at most {_MOST_WORKERS} workers are supported", "lower MAX"))
+    else:
+        return low, high, _start(given.start, (low, high), problems)
+    _start(given.start, (1, _MOST_WORKERS), problems)
+    return 1, _MOST_WORKERS, 1
+
+
+def _start(text: str | None, bounds: tuple[int, int], problems: list[str]) -> int:
+    low, high = bounds
+    if text is None:
+        return low
+    if not re.fullmatch(r"[+-]?\d{1,9}", text):
+        problems.append(problem(f"--start {text} is not a whole number", f"use {low} to {high}"))
+    elif not low <= int(text) <= high:
+        problems.append(problem(f"--start {text} is outside --workers {low}:{high}", f"use {low} to {high}"))
+    else:
+        return int(text)
+    return low
+
+
+def _whole(option: str, text: str, problems: list[str]) -> int:
+    if re.fullmatch(r"\+?\d{1,6}", text) and int(text) >= 1:
+        return int(text)
+    problems.append(problem(f"{option} {text} is not a whole number of at least 1", f"for example {option} 1"))
+    return 1
+
+
+def _seconds(option: str, text: str, problems: list[str]) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if 0 < value < float("inf"):
+        return value
+    problems.append(problem(f"{option} {text} is not a number of seconds above 0", f"for example {option} 10"))
+    return 1.0
+
+
+def _missing_script(script: Path) -> str:
+    what = f"script {script} is a directory" if script.is_dir() else f"script {script} does not exist"
+    near = [str(path) for path in sorted(script.parent.glob("*.py"))] if script.parent.is_dir() else []
+    close = get_close_matches(str(script), near, n=1)
+    return problem(what, f"did you mean {close[0]}?" if close else "give the path of a Python file")
+
+
+def _report_problems(path: Path) -> list[str]:
+    directory = path.absolute().parent
+    if path.is_dir():
+        return [problem(f"--report {path} is a directory", f"for example --report {path / 'report.json'}")]
+    if path.suffix == ".html":
+        return [
+            problem(
+                f"--report {path}: the report is JSON",
+                f"--report {path.with_suffix('.json')}; {path.name} is written beside it",
+            )
+        ]
+    if not directory.is_dir():
+        return [problem(f"--report {path}: directory {directory} does not exist", f"mkdir -p {directory}")]
+    target = path if path.exists() else directory
+    if not os.access(target, os.W_OK):
+        return [problem(f"--report {path}: {target} is not writable", "choose another path")]
+    return []
+
+
+def _default_name(script: Path) -> str:
+    """The script's name, as far as a job may be called that."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", script.stem).lstrip("._-")[:80] or "job"

@@ -1,0 +1,45 @@
+"""``pliant up``: a coordinator that stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pliant.cli.exit_codes import OK
+from pliant.cli.local_coordinator import ensure_coordinator
+from pliant.cli.output import note, print_json, problem
+from pliant.cli.parsing import verb_parser
+from pliant.config import Home, home_dir
+from pliant.errors import ConfigError
+
+_MOST_PORT = 65535
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; returns the exit code."""
+    parser = verb_parser(
+        "up",
+        "Start the coordinator and leave it running until `pliant down`; `pliant run` starts one that ends by itself.",
+        example="pliant up\npliant up --port 8470",
+    )
+    parser.add_argument("--port", help="port on the loopback address (default: a free one)")
+    given = parser.parse_args(argv)
+    options = ["--stay"]
+    if given.port is not None:
+        if not given.port.isdecimal() or not 1 <= int(given.port) <= _MOST_PORT:
+            raise ConfigError(problem(f"--port {given.port} is not a port", f"use 1 to {_MOST_PORT}"))
+        options += ["--port", given.port]
+    home = Home(home_dir().absolute())
+    address, started = ensure_coordinator(home, options=options)
+    if given.port is not None and int(given.port) != address.port:
+        raise ConfigError(
+            problem(
+                f"a coordinator runs already, on port {address.port} (pid {address.pid})",
+                "use that one, or end it with `pliant down`",
+            )
+        )
+    if given.json:
+        print_json(address)
+    else:
+        verb = "started" if started else "is running already"
+        note(f"coordinator {verb}: http://{address.host}:{address.port} (pid {address.pid}), files in {home.path}")
+    return OK

@@ -1,0 +1,127 @@
+"""The HTTP calls: bodies in, jobs asked, bodies out. Every refusal is a :class:`~pliant.wire.api.Problem`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pliant.control.metrics import render
+from pliant.control.openapi import openapi_text
+from pliant.control.registry import Registry
+from pliant.errors import CoordinatorError
+from pliant.wire.api import JobSpec, Problem, ScaleRequest, StopRequest
+from pliant.wire.codec import MAX_MESSAGE_BYTES
+
+_log = logging.getLogger(__name__)
+Kind = TypeVar("Kind")
+
+
+async def create_job(request: Request) -> Response:
+    """``POST /v1/jobs``."""
+    spec = await _body(request, JobSpec)
+    return _json(_registry(request).create(spec).status(), status=201)
+
+
+async def list_jobs(request: Request) -> Response:
+    """``GET /v1/jobs``."""
+    return _json([job.status() for job in _registry(request).jobs.values()])
+
+
+async def get_job(request: Request) -> Response:
+    """``GET /v1/jobs/NAME``."""
+    return _json(_registry(request).find(_name(request)).status())
+
+
+async def scale_job(request: Request) -> Response:
+    """``POST /v1/jobs/NAME/scale``."""
+    job = _registry(request).find(_name(request))
+    job.scale((await _body(request, ScaleRequest)).workers)
+    return _json(job.status())
+
+
+async def stop_job(request: Request) -> Response:
+    """``POST /v1/jobs/NAME/stop``."""
+    job = _registry(request).find(_name(request))
+    job.stop(now=(await _body(request, StopRequest)).now)
+    return _json(job.status())
+
+
+async def get_events(request: Request) -> Response:
+    """``GET /v1/jobs/NAME/events?after=SEQ``."""
+    after = request.query_params.get("after", "0")
+    if not (after.isascii() and after.isdecimal()):
+        raise CoordinatorError(f"after={after[:50]!r} is not a number; give the last seq that you have", status=422)
+    return _json(_registry(request).find(_name(request)).events(after=int(after)))
+
+
+async def get_report(request: Request) -> Response:
+    """``GET /v1/jobs/NAME/report``."""
+    return _json(_registry(request).find(_name(request)).report())
+
+
+async def get_metrics(request: Request) -> Response:
+    """``GET /metrics``."""
+    return Response(render(_registry(request)), media_type="text/plain; version=0.0.4")
+
+
+async def get_openapi(request: Request) -> Response:
+    """``GET /openapi.json``."""
+    return Response(openapi_text(), media_type="application/json")
+
+
+async def health(request: Request) -> Response:
+    """``GET /healthz``: says nothing but that somebody is here."""
+    return Response(status_code=204)
+
+
+async def on_refusal(request: Request, error: Exception) -> Response:
+    """A :class:`~pliant.errors.CoordinatorError`, as its HTTP answer."""
+    status = error.status if isinstance(error, CoordinatorError) and error.status else 500
+    return _json(Problem(str(error)), status=status)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Unknown paths and methods."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    what = {404: "there is no such path", 405: f"{request.method} is not possible here"}.get(status, str(error))
+    return _json(Problem(f"{what}: {request.url.path[:200]}; GET /openapi.json lists what there is"), status=status)
+
+
+async def on_bug(request: Request, error: Exception) -> Response:
+    """Anything else: logged by the server, not told."""
+    return _json(Problem("internal error in the coordinator; its log has the details"), status=500)
+
+
+def _registry(request: Request) -> Registry:
+    registry: Registry = request.app.state.registry
+    return registry
+
+
+def _name(request: Request) -> str:
+    return str(request.path_params["name"])
+
+
+def _json(value: Any, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+
+
+async def _body(request: Request, kind: type[Kind]) -> Kind:
+    """The request's body, read no further than the limit.
+
+    Raises:
+        CoordinatorError: 413: it is too large; 422: it is not a ``kind``.
+    """
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_MESSAGE_BYTES:
+            raise CoordinatorError(f"the body is larger than {MAX_MESSAGE_BYTES} bytes", status=413)
+    try:
+        return msgspec.json.decode(bytes(data), type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise CoordinatorError(f"the body is not a valid {kind.__name__}: {error}", status=422) from error

@@ -1,0 +1,326 @@
+"""One job's runtime: what is known of it, and membership's decisions carried out. No waiting, no sockets.
+
+What its workers and its agent say arrives through :mod:`~pliant.control.worker_desk` and
+:mod:`~pliant.control.agent_desk`. Only the event loop's thread may call; nothing here blocks.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Sequence
+from math import inf
+
+from pliant.control.changes import Changes
+from pliant.control.ending import End, Ending, too_many_workers, weights_problem
+from pliant.control.event_log import EventLog
+from pliant.control.journal import JobRow
+from pliant.control.links import AgentRecord, WorkerRecord
+from pliant.control.progress import Progress
+from pliant.control.report_plan import JobView, job_report, job_status
+from pliant.control.schedule_plan import Schedule, describe, victims
+from pliant.control.surroundings import Surroundings
+from pliant.errors import ConfigError, CoordinatorError
+from pliant.ids import WorkerId
+from pliant.membership import events as ev
+from pliant.membership.state import JobMembership
+from pliant.wire.api import Event, JobSpec, JobState, JobStatus, PlanEvent, Report, WorkerStatus
+from pliant.wire.messages import (
+    CallEnded,
+    FormGeneration,
+    Interrupt,
+    Member,
+    Retire,
+    StartWorker,
+    StopAgent,
+    StopJob,
+    WorkerReady,
+)
+
+_log = logging.getLogger(__name__)
+_GRACE_S = 5.0
+_SIGKILL, _SIGTERM = 9, 15
+
+
+class Job:
+    """A training job from its creation to its end, and its final words afterwards."""
+
+    def __init__(self, spec: JobSpec, around: Surroundings) -> None:
+        """A job that waits for its agent. ``spec`` has passed :func:`~pliant.control.spec_plan.check_spec`."""
+        self.id = secrets.token_hex(8)
+        self.spec = spec
+        self.workers: dict[WorkerId, WorkerRecord] = {}
+        self.agent = AgentRecord()
+        self.progress = Progress()
+        self.ending: Ending | None = None
+        self.around = around
+        self.created_s = around.clock.monotonic()
+        self._started_s = around.clock.unix()
+        self.recipe: WorkerReady | None = None
+        self.calls: dict[int, CallEnded] = {}
+        self.schedule = Schedule(spec.plan)
+        self._stopping = False
+        self.awaited_since_s: dict[WorkerId, float] = {}
+        self._leavers: dict[WorkerId, float] = {}
+        self.script_error: str | None = None
+        self.log = EventLog(spec.name, clock=around.clock, next_seq=around.next_seq, publish=self._publish)
+        self.changes = Changes(self.log, self.progress)
+        self.membership = JobMembership(start=spec.start_workers, minimum=spec.min_workers)
+        self._row = self._journal_row()
+        around.journal.put_job(self.id, spec, self._row)
+        self.event("job_started", f"job {spec.name} created for {spec.script}")
+        self._carry_out(self.membership.begin())
+
+    # ------------------------------------------------------------ what users ask
+
+    @property
+    def over(self) -> bool:
+        """Whether the job has ended."""
+        return self.ending is not None
+
+    @property
+    def state(self) -> JobState:
+        """For the status."""
+        if self.ending is not None:
+            return self.ending.status.state
+        if self._stopping:
+            return "stopping"
+        return "starting" if self.changes.current is None else "running"
+
+    def scale(self, workers: int) -> None:
+        """Change the wanted number of workers.
+
+        Raises:
+            CoordinatorError: 422 out of bounds, 409 the job is over or stopping. Nothing changed.
+        """
+        name, low, high = self.spec.name, self.spec.min_workers, self.spec.max_workers
+        if self.over or self._stopping:
+            raise CoordinatorError(f"job {name} is {self.state}: it cannot be scaled any more", status=409)
+        if not low <= workers <= high:
+            fix = f"choose a number from {low} to {high}, or start the job with other --workers MIN:MAX"
+            raise CoordinatorError(f"cannot scale job {name} to {workers} workers: {fix}", status=422)
+        if self.recipe is not None and workers > self.recipe.shards:
+            raise CoordinatorError(too_many_workers(workers, self.recipe.shards), status=422)
+        self._scale(workers, by="on request")
+
+    def stop(self, *, now: bool) -> None:
+        """Stop at a boundary, or at once. Does nothing if the job is over."""
+        if self.over:
+            return
+        if not self._stopping or now:
+            self.event("stop_requested", "asked to stop at once" if now else "asked to stop at the next step boundary")
+        self._stopping = True
+        if now:
+            self.end("stopped", "stopped at once by request", grace_s=0.0)
+        else:
+            self.handle(ev.StopAsked())
+
+    def status(self) -> JobStatus:
+        """How it stands; the final word once it is over."""
+        return self.ending.status if self.ending is not None else job_status(self._view())
+
+    def report(self) -> Report:
+        """What happened so far; the final word once it is over."""
+        return self.ending.report if self.ending is not None else self._report()
+
+    def events(self, *, after: int = 0) -> list[Event]:
+        """Events with a larger ``seq``."""
+        return self.log.after(after)
+
+    # ------------------------------------------------------------ what happens to the job
+
+    def happen(self, event: PlanEvent, *, step: int) -> None:
+        """One event of the plan."""
+        if event.scale is not None:
+            try:
+                self._scale(event.scale, by=f"by the plan ({describe(event)})")
+            except CoordinatorError as error:
+                self.event("plan_refused", f"the plan's {describe(event)} was not done: {error}")
+            return
+        number, verb = (_SIGKILL, "kills") if event.kill is not None else (_SIGTERM, "asks to leave:")
+        count = event.kill or event.leave or 0
+        live = [worker for worker in self.changes.training() if not self.workers[worker].leaving]
+        chosen = victims(live, count)
+        text = f"the plan ({describe(event)}) {verb} {', '.join(chosen) or 'nobody'}"
+        if len(chosen) < count:
+            text += f"; only {len(live)} were there"
+        self.log.record("plan_signal", text, step=step)
+        for worker in chosen:
+            self.workers[worker].leaving = self.workers[worker].leaving or number == _SIGTERM
+            self.agent.signal(worker, number)
+
+    def _scale(self, workers: int, *, by: str) -> None:
+        old = self.membership.target
+        try:
+            decisions = self.membership.handle(ev.TargetChanged(workers))
+        except ConfigError as error:
+            raise CoordinatorError(str(error), status=422) from error
+        self.event("scale_requested", f"{workers} workers are wanted {by}; so far {old}", before=old, after=workers)
+        self._carry_out(decisions)
+        self.note()
+
+    def exited(self, record: WorkerRecord, how: str, *, exit_code: int | None = None) -> None:
+        """A worker's process is gone. ``exit_code``: None if unknown."""
+        if record.gone:
+            return
+        record.gone = True
+        if self.over:
+            return
+        if not self._was_to_go(record, exit_code):
+            self.changes.lost(record.worker, how, now_s=self.now_s())
+        else:
+            self.changes.left(record.worker)
+            if exit_code == 0 and record.entered and not self.changes.settled:
+                # It left at the boundary, so the others are past it: their word is under way. Membership, which knows
+                # no exit codes, would take this for a death before the boundary and interrupt them.
+                self._leavers[record.worker] = self.now_s()
+                return
+        self.handle(ev.WorkerGone(record.worker))
+
+    def release_leavers(self, *, before_s: float = inf) -> None:
+        """Let membership know of workers that left, up to ``before_s``: nothing hangs on it any more."""
+        for worker, since_s in list(self._leavers.items()):
+            if since_s <= before_s:
+                del self._leavers[worker]
+                self.handle(ev.WorkerGone(worker))
+
+    def _was_to_go(self, record: WorkerRecord, exit_code: int | None) -> bool:
+        """Whether the end of this process is no loss."""
+        if record.finished is not None or record.retired:
+            return True
+        training = record.worker in self.changes.training()
+        if record.entered and not self.changes.is_member_of_newest(record.worker):
+            # It may have switched out of its generation before any word of the new one's members arrived here.
+            return exit_code == 0 or not training
+        return record.leaving and not training
+
+    def handle(self, event: ev.MembershipEvent) -> None:
+        """Let membership know, and carry out what it decides."""
+        if not self.over:
+            self._carry_out(self.membership.handle(event))
+            self.note()
+
+    def _carry_out(self, decisions: Sequence[ev.Decision]) -> None:
+        for decision in decisions:
+            if self.over:  # EndJob was among them
+                return
+            self._do(decision)
+
+    def _do(self, decision: ev.Decision) -> None:
+        match decision:
+            case ev.StartWorkerProcess(worker):
+                self.workers[worker] = WorkerRecord(worker=worker)
+                self.agent.send(StartWorker(worker))
+            case ev.AnnounceGeneration(generation, kind, places, to):
+                ranks = {place.worker: place.rank for place in places}
+                self.changes.announced(generation, kind, ranks=ranks, now_s=self.now_s())
+                members = [Member(place.worker, place.rank, place.host, place.port) for place in places]
+                for worker in to:
+                    self.workers[worker].send(FormGeneration(generation, kind, members))
+            case ev.InterruptGeneration(generation, to):
+                for worker in to:
+                    self.workers[worker].send(Interrupt(generation))
+                self.release_leavers()
+            case ev.AskToStop(to):
+                for worker in to:
+                    self.workers[worker].send(StopJob("stop was requested"))
+            case ev.RetireWorker(worker, reason):
+                self.workers[worker].retired = True
+                self.workers[worker].send(Retire(reason))
+            case ev.EndJob(outcome, reason):
+                self.end(outcome, reason)
+
+    def end(self, outcome: ev.Outcome, reason: str, *, grace_s: float = _GRACE_S) -> None:
+        """The job is over: say so to everyone, and freeze what is known."""
+        ranks = {} if self.changes.current is None else self.changes.current.ranks
+        last_words = {worker: message for worker in ranks if (message := self.workers[worker].finished) is not None}
+        problem = weights_problem(last_words)
+        if outcome in ("finished", "stopped") and problem is not None:
+            outcome, reason = "failed-script", problem
+        elif outcome == "failed-script" and self.script_error is not None:
+            reason = self.script_error
+        self.changes.end()
+        unreached = self.schedule.unreached()
+        if unreached:
+            what = "; ".join(describe(event) for event in unreached)
+            self.event("plan_unreached", f"the job ended at step {self.progress.step}, before the plan's: {what}")
+        end = End.of(outcome, reason, finished=list(last_words.values()))
+        steps = f"after {self.progress.step} steps"
+        # Of a traceback, the last line says what happened; the status has all of it.
+        why = "" if end.error is None else f": {end.error.strip().splitlines()[-1]}"
+        self.event(end.event_kind, f"job {end.state} {steps}{why}")
+        for record in self.workers.values():
+            if not record.gone and record.finished is None:
+                record.send(Retire(f"the job is {end.state}"))
+        self.agent.send(StopAgent(grace_s))
+        view = self._view(end)
+        self.ending = Ending(job_status(view), self._report(view))
+        self.around.journal.put_row(self.id, self._journal_row())
+        self.around.journal.put_end(self.id, status=self.ending.status, report=self.ending.report)
+        _log.info("job %s is over: %s", self.spec.name, end.state)
+
+    # ------------------------------------------------------------ views
+
+    def _view(self, end: End | None = None) -> JobView:
+        return JobView(
+            spec=self.spec,
+            state=self.state if end is None else end.state,
+            progress=self.progress,
+            recipe=self.recipe,
+            generation=0 if self.changes.current is None else self.changes.current.number,
+            target=self.membership.target,
+            started_s=self._started_s,
+            workers=[self._worker_status(record) for record in self.workers.values() if not record.gone],
+            error=None if end is None else end.error,
+            failure=None if end is None else end.failure,
+            weights_sha256=None if end is None else end.weights_sha256,
+            final_loss=None if end is None else end.final_loss,
+        )
+
+    def _worker_status(self, record: WorkerRecord) -> WorkerStatus:
+        current = self.changes.current
+        progress = record.progress
+        return WorkerStatus(
+            worker=record.worker,
+            pid=record.pid,
+            rank=None if current is None else current.ranks.get(record.worker),
+            state=record.state,
+            shards=progress.shards if progress else [],
+            step=progress.step if progress else 0,
+        )
+
+    def _report(self, view: JobView | None = None) -> Report:
+        over_time = self.changes.workers_over_time
+        return job_report(view or self._view(), events=self.events(), workers_over_time=over_time)
+
+    def _journal_row(self) -> JobRow:
+        return JobRow(
+            state=self.state,
+            generation=0 if self.changes.current is None else self.changes.current.number,
+            members=list(self.changes.training()),
+            target=self.membership.target,
+            step=self.progress.step,
+            started_s=self._started_s,
+            agent_pid=self.agent.pid,
+            node=self.agent.node,
+        )
+
+    def note(self) -> None:
+        """Have the journal know what changed, if anything did."""
+        row = self._journal_row()
+        if row != self._row:
+            self._row = row
+            self.around.journal.put_row(self.id, row)
+
+    def event(self, kind: str, message: str, *, before: int | None = None, after: int | None = None) -> None:
+        """Something happened, at the present step."""
+        self.log.record(kind, message, step=self.progress.step, before=before, after=after)
+
+    def _publish(self, event: Event) -> None:
+        _log.info("job %s: step %d: %s: %s", event.job, event.step, event.kind, event.message.splitlines()[0])
+        self.around.journal.put_event(self.id, event)
+        self.around.publish(event)
+
+    def now_s(self) -> float:
+        """Monotonic seconds."""
+        return self.around.clock.monotonic()

@@ -1,0 +1,98 @@
+"""The other ends of a job's conversations, as its runtime sees them: something to send to, also while it is away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pliant.ids import WorkerId
+from pliant.wire.messages import Message, SignalWorker, WorkerFinished, WorkerProgress
+
+_MOST_WAITING = 1000
+REPLACED = 4001
+"""Close code: the same worker or agent has connected anew."""
+
+
+class Link(Protocol):
+    """One open connection. Neither call blocks; both do nothing once it is closed."""
+
+    def send(self, message: Message) -> None:
+        """Queue ``message``."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Close after what was queued has been sent."""
+
+
+@dataclass
+class Peer:
+    """Someone who may be connected now or not: what is sent meanwhile waits, the oldest being dropped beyond 1000."""
+
+    link: Link | None = None
+    away_since_s: float | None = None
+    waiting: list[Message] = field(default_factory=list)
+
+    def send(self, message: Message) -> None:
+        """Send now or once connected."""
+        if self.link is not None:
+            self.link.send(message)
+        else:
+            self.waiting = [*self.waiting[-_MOST_WAITING:], message]
+
+    def attach(self, link: Link, *, greeting: Message | None = None) -> None:
+        """``link`` replaces whatever there was; ``greeting`` goes first, then what has waited."""
+        if self.link is not None:
+            self.link.close(REPLACED, "replaced by a newer connection of the same process")
+        self.link, self.away_since_s = link, None
+        waiting, self.waiting = self.waiting, []
+        for message in [greeting, *waiting]:
+            if message is not None:
+                link.send(message)
+
+    def detach(self, link: Link, *, now_s: float) -> bool:
+        """``link`` was closed. False if it had been replaced already."""
+        if self.link is not link:
+            return False
+        self.link, self.away_since_s = None, now_s
+        return True
+
+    def away_s(self, now_s: float) -> float:
+        """Seconds since it was last connected; 0 while it is, or never was."""
+        return 0.0 if self.away_since_s is None else now_s - self.away_since_s
+
+
+@dataclass
+class WorkerRecord(Peer):
+    """What the coordinator knows of one worker."""
+
+    worker: WorkerId = field(kw_only=True)
+    pid: int | None = None
+    heard_s: float = 0.0
+    progress: WorkerProgress | None = None
+    ready: bool = False
+    entered: bool = False
+    leaving: bool = False
+    retired: bool = False
+    finished: WorkerFinished | None = None
+    gone: bool = False
+
+    @property
+    def state(self) -> str:
+        """For the status."""
+        if self.finished is not None:
+            return "finished"
+        if self.leaving or self.retired:
+            return "leaving"
+        return "starting" if self.progress is None else self.progress.state
+
+
+@dataclass
+class AgentRecord(Peer):
+    """What the coordinator knows of a job's agent."""
+
+    pid: int | None = None
+    node: str = ""
+    lost: bool = False
+
+    def signal(self, worker: WorkerId, number: int) -> None:
+        """Have a signal sent to a worker."""
+        self.send(SignalWorker(worker, number))

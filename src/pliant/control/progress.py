@@ -1,0 +1,106 @@
+"""How far a job is: its commits with their times and losses, as its main workers report them. Pure.
+
+Reports may be repeated (a worker reconnected) and may leave a hole (the main worker died with commits that it had not
+reported, and another one went on). Repeated steps are dropped. A hole is filled with steps of the usual length
+after the last known commit, so that a stall after them keeps its length; their losses are unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median
+
+from pliant.errors import ProtocolError
+from pliant.wire.messages import StepsCommitted
+
+_LARGEST_HOLE = 100_000
+_RECENT = 50
+
+
+class Progress:
+    """Commits of one job, in order. Times are seconds of the workers' monotonic clock."""
+
+    def __init__(self) -> None:
+        self.origin_s: float | None = None
+        """When the first generation was entered."""
+        self.times_s: list[float] = []
+        self.losses: list[float | None] = []
+        self.epoch = 0
+        self.samples = 0
+        self.loss: float | None = None
+
+    @property
+    def step(self) -> int:
+        """Committed steps; also the number of the next step."""
+        return len(self.times_s)
+
+    def begin(self, now_s: float) -> None:
+        """The first generation was entered. Later calls change nothing."""
+        if self.origin_s is None:
+            self.origin_s = now_s
+
+    def add(self, message: StepsCommitted) -> int:
+        """Take a report; returns how many commits in it were new.
+
+        Raises:
+            ProtocolError: The report contradicts itself. Nothing was taken.
+        """
+        _check(message, step=self.step)
+        before = self.step
+        known = before - message.first_step
+        fresh = message.times_s[known:] if known > 0 else message.times_s
+        if fresh:
+            self.begin(fresh[0])
+            self._fill(message.first_step, until_s=fresh[0])
+            for time_s in fresh:
+                self.times_s.append(max(time_s, self._last_s()))
+            self.losses.extend(message.losses[-len(fresh) :])
+            self.loss = next((loss for loss in reversed(self.losses[before:]) if loss is not None), self.loss)
+        if fresh or known == len(message.times_s):
+            self.epoch = max(self.epoch, message.epoch)
+            self.samples = max(self.samples, message.samples)
+        return self.step - before
+
+    def finish(self, *, steps: int, samples: int, now_s: float) -> None:
+        """A worker ended the script after ``steps``; fills what no main worker lived to report."""
+        if 0 <= steps - self.step <= _LARGEST_HOLE:
+            self._fill(steps, until_s=now_s)
+        self.samples = max(self.samples, samples)
+
+    def recent_median_s(self) -> float:
+        """Median of the latest step times; 0 if there is none yet."""
+        return median_gap_s(self.times_s[-_RECENT:])
+
+    def steps_per_s(self) -> float | None:
+        """Speed over the latest commits; None before there are two."""
+        latest = self.times_s[-_RECENT:]
+        if len(latest) < 2 or latest[-1] <= latest[0]:
+            return None
+        return (len(latest) - 1) / (latest[-1] - latest[0])
+
+    def _last_s(self) -> float:
+        return self.times_s[-1] if self.times_s else (self.origin_s or 0.0)
+
+    def _fill(self, step: int, *, until_s: float) -> None:
+        usual_s = self.recent_median_s()
+        while self.step < step:
+            self.times_s.append(max(self._last_s(), min(self._last_s() + usual_s, until_s)))
+            self.losses.append(None)
+
+
+def median_gap_s(times_s: Sequence[float]) -> float:
+    """Median time between neighbours; 0 for fewer than two."""
+    return median(later - earlier for earlier, later in pairwise(times_s)) if len(times_s) > 1 else 0.0
+
+
+def _check(message: StepsCommitted, *, step: int) -> None:
+    if len(message.times_s) != len(message.losses):
+        raise ProtocolError(f"StepsCommitted with {len(message.times_s)} times but {len(message.losses)} losses")
+    if message.first_step < 0 or message.epoch < 0 or message.samples < 0:
+        raise ProtocolError("StepsCommitted with a negative first_step, epoch or samples")
+    if message.first_step - step > _LARGEST_HOLE:
+        raise ProtocolError(f"StepsCommitted from step {message.first_step} while the job is at step {step}")
+    if not all(math.isfinite(time_s) for time_s in message.times_s):
+        raise ProtocolError("StepsCommitted with a time that is not finite")

@@ -1,0 +1,218 @@
+"""The WebSockets of workers and agents: frames in and out, nothing decided here.
+
+A frame that is not understood, or not allowed now, is answered with ``Refused`` and ignored; after 20 of them on one
+connection it is closed. No frame ever ends more than its own connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from pliant.control.agent_desk import agent_closed, agent_said
+from pliant.control.job import Job
+from pliant.control.links import WorkerRecord
+from pliant.control.registry import Registry
+from pliant.control.worker_desk import worker_closed, worker_connected, worker_said
+from pliant.errors import ProtocolError
+from pliant.wire.codec import FROM_AGENT, FROM_WORKER, MAX_ANSWER_BYTES, Decoder, encode
+from pliant.wire.messages import (
+    AgentHello,
+    AgentToCoordinator,
+    Message,
+    Refused,
+    Retire,
+    WorkerHello,
+    WorkerToCoordinator,
+)
+
+_log = logging.getLogger(__name__)
+Incoming = TypeVar("Incoming")
+_HELLO_S = 10.0
+_MOST_REFUSALS = 20
+_LONGEST_QUEUE = 10_000
+_NORMAL, _POLICY, _TRY_LATER = 1000, 1008, 1013
+
+
+class SocketLink:
+    """A :class:`~pliant.control.links.Link` over a WebSocket: a queue and the task that empties it."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        """``socket`` has been accepted. Run :meth:`write` in a task."""
+        self._socket = socket
+        self._queue: asyncio.Queue[Message | tuple[int, str]] = asyncio.Queue(_LONGEST_QUEUE)
+        self._closing = False
+
+    def send(self, message: Message) -> None:
+        """Queue ``message``; a receiver that is 10,000 messages behind is disconnected."""
+        if not self._closing:
+            try:
+                self._queue.put_nowait(message)
+            except asyncio.QueueFull:
+                self._queue.get_nowait()
+                self.close(_TRY_LATER, "too slow in reading")
+
+    def close(self, code: int, reason: str) -> None:
+        """Close after what is queued has been sent."""
+        if not self._closing and not self._queue.full():
+            self._closing = True
+            self._queue.put_nowait((code, reason))
+
+    async def write(self) -> None:
+        """Send what is queued until the connection is closed."""
+        with suppress(WebSocketDisconnect, RuntimeError):  # the other side has gone: reading notices as well
+            while True:
+                item = await self._queue.get()
+                if isinstance(item, tuple):
+                    # A close frame takes at most 123 bytes of reason.
+                    await self._socket.close(item[0], item[1].encode()[:120].decode(errors="ignore"))
+                    return
+                await self._socket.send_text(encode(item, limit_bytes=MAX_ANSWER_BYTES).decode())
+
+
+class Conversation(Generic[Incoming]):
+    """One connection of a worker or an agent: typed messages, refusals, the writing task."""
+
+    def __init__(self, socket: WebSocket, decoder: Decoder[Incoming], registry: Registry) -> None:
+        """``socket`` has been accepted."""
+        self.link = SocketLink(socket)
+        self._socket = socket
+        self._decoder = decoder
+        self._registry = registry
+        self._refusals = 0
+
+    async def hello(self, kind: type[Incoming]) -> Incoming | None:
+        """The first message; None if it is another one, or none in time: the connection is closed then."""
+        try:
+            async with asyncio.timeout(_HELLO_S):
+                message = self._decoder.decode(await self._receive())
+            if isinstance(message, kind):
+                return message
+            raise ProtocolError(f"the first message must be {kind.__name__}, not {type(message).__name__}")
+        except ProtocolError as error:
+            self.refuse(str(error))
+            self.link.close(_POLICY, str(error))
+        except TimeoutError:
+            self.link.close(_POLICY, f"no {kind.__name__} within {_HELLO_S:g} s")
+        return None
+
+    async def listen(self, take: Callable[[Incoming], None]) -> None:
+        """Hand each message to ``take`` until the connection ends or too much was refused."""
+        while self._refusals < _MOST_REFUSALS:
+            data = await self._receive()
+            try:
+                take(self._decoder.decode(data))
+            except ProtocolError as error:
+                self.refuse(str(error))
+            except Exception:
+                _log.exception("handling a message failed; the connection goes on")
+                self.refuse("internal error in the coordinator; its log has the details")
+            # Frames that are here already are returned without a pause: let others have a turn.
+            await asyncio.sleep(0)
+        self.link.close(_POLICY, f"{self._refusals} messages refused")
+
+    async def _receive(self) -> bytes | str:
+        event = await self._socket.receive()
+        if event["type"] != "websocket.receive":
+            raise WebSocketDisconnect(event.get("code", _NORMAL))
+        text, data = event.get("text"), event.get("bytes")
+        return str(text) if text is not None else bytes(data or b"")
+
+    def refuse(self, reason: str) -> None:
+        """Tell the other side, and count."""
+        self._refusals += 1
+        self._registry.refused_messages += 1
+        _log.warning("refused a message: %s", reason)
+        self.link.send(Refused(reason[:1000]))
+
+
+async def serve_worker(socket: WebSocket) -> None:
+    """WebSocket ``/v1/workers``."""
+    registry: Registry = socket.app.state.registry
+    conversation: Conversation[WorkerToCoordinator] = Conversation(socket, FROM_WORKER, registry)
+
+    async def talk() -> None:
+        hello = await conversation.hello(WorkerHello)
+        if not isinstance(hello, WorkerHello):
+            return
+        job = registry.live(hello.job)
+        record = None if job is None else _admit(job, hello, conversation)
+        if job is None:
+            conversation.link.send(Retire(f"the coordinator knows no running job {hello.job[:100]!r}"))
+        if job is None or record is None:
+            conversation.link.close(_NORMAL, "not wanted")
+            return
+        try:
+            await conversation.listen(lambda message: worker_said(job, record, message))
+        finally:
+            worker_closed(job, record, conversation.link)
+
+    await _serve(socket, conversation.link, talk, registry)
+
+
+def _admit(job: Job, hello: WorkerHello, conversation: Conversation[WorkerToCoordinator]) -> WorkerRecord | None:
+    try:
+        return worker_connected(job, hello, conversation.link)
+    except ProtocolError as error:
+        conversation.refuse(str(error))
+        return None
+
+
+async def serve_agent(socket: WebSocket) -> None:
+    """WebSocket ``/v1/agents``."""
+    registry: Registry = socket.app.state.registry
+    conversation: Conversation[AgentToCoordinator] = Conversation(socket, FROM_AGENT, registry)
+
+    async def talk() -> None:
+        hello = await conversation.hello(AgentHello)
+        if not isinstance(hello, AgentHello):
+            return
+        try:
+            registry.agent_arrived(hello, conversation.link)
+        except ProtocolError as error:
+            conversation.refuse(str(error))
+            conversation.link.close(_POLICY, str(error))
+            return
+
+        def take(message: AgentToCoordinator) -> None:
+            job = registry.live(hello.job)  # looked up each time: the agent may be earlier than its job
+            if job is None or job.agent.link is not conversation.link:
+                raise ProtocolError("this agent has no job yet")
+            agent_said(job, message)
+
+        try:
+            await conversation.listen(take)
+        finally:
+            registry.agent_left(hello, conversation.link)
+            job = registry.live(hello.job)
+            if job is not None:
+                agent_closed(job, conversation.link)
+
+    await _serve(socket, conversation.link, talk, registry)
+
+
+async def _serve(
+    socket: WebSocket, link: SocketLink, talk: Callable[[], Coroutine[None, None, None]], registry: Registry
+) -> None:
+    """Run a conversation with its writing task, and end both in order."""
+    await socket.accept()
+    registry.open_sockets += 1
+    writing = asyncio.create_task(link.write())
+    try:
+        with suppress(WebSocketDisconnect):
+            await talk()
+            link.close(_NORMAL, "over")
+            async with asyncio.timeout(_HELLO_S):
+                await asyncio.shield(writing)
+    except TimeoutError:
+        _log.info("a connection did not take its last messages")
+    finally:
+        registry.open_sockets -= 1
+        writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await writing

@@ -1,0 +1,58 @@
+"""Whether a job, as asked for, can work at all. Pure; reports all problems at once."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from pliant.errors import ConfigError
+from pliant.wire.api import JobSpec, PlanEvent
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MOST_WORKERS = 4096
+
+
+def check_spec(spec: JobSpec) -> None:
+    """Refuse what cannot work.
+
+    Raises:
+        ConfigError: With every problem, each naming the value and the fix.
+    """
+    problems = []
+    if not _NAME.fullmatch(spec.name):
+        # The name is also that of the directory with the job's logs.
+        problems.append(
+            f"job name {spec.name[:100]!r}: use up to 100 letters, digits, '.', '_' and '-', "
+            "beginning with a letter or a digit"
+        )
+    low, high, start = spec.min_workers, spec.max_workers, spec.start_workers
+    if low < 1:
+        problems.append(f"min_workers is {low}; a job needs at least 1")
+    if high < low:
+        problems.append(f"max_workers ({high}) is below min_workers ({low}); swap them or raise the maximum")
+    if high > _MOST_WORKERS:
+        problems.append(f"max_workers is {high}; at most {_MOST_WORKERS} are supported")
+    if low <= high and not low <= start <= high:
+        problems.append(f"start_workers is {start}; choose one from {low} to {high}")
+    if not (math.isfinite(spec.patience_s) and spec.patience_s > 0):
+        problems.append(f"patience_s is {spec.patience_s}; it must be above 0")
+    for number, event in enumerate(spec.plan, start=1):
+        problems += [f"plan event {number}: {problem}" for problem in _plan_problems(event, low=low, high=high)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _plan_problems(event: PlanEvent, *, low: int, high: int) -> list[str]:
+    problems = []
+    values = {"scale": event.scale, "kill": event.kill, "leave": event.leave}
+    given = {name: value for name, value in values.items() if value is not None}
+    if event.at_step < 0:
+        problems.append(f"at_step is {event.at_step}; steps are counted from 0")
+    if len(given) != 1:
+        problems.append(f"has {sorted(given) or 'nothing'}; give exactly one of scale, kill, leave")
+    for name, value in given.items():
+        if value < 1:
+            problems.append(f"{name} is {value}; it must be at least 1")
+    if event.scale is not None and event.scale >= 1 and not low <= event.scale <= high:
+        problems.append(f"scale is {event.scale}, outside the job's {low} to {high} workers")
+    return problems

@@ -1,0 +1,1 @@
+"""Who is in which generation. Pure deciders: events in, decisions out; no clock, sockets or torch."""

@@ -1,0 +1,217 @@
+"""One simulated job from its start to its end: coordinator, agent, workers, faults and the referee."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass
+
+from pliant.ids import WorkerId
+from pliant.membership import events as ev
+from pliant.membership.state import JobMembership
+from pliant.sim.engine import Engine
+from pliant.sim.ledger import Ledger, ViolationError
+from pliant.sim.network import Control, Mesh
+from pliant.sim.scenario import Fault, Scenario
+from pliant.sim.worker import SimWorker
+
+MOST_HAPPENINGS = 60_000
+"""No job of a scenario needs nearly as many: beyond, it goes round in circles."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a simulated job ended."""
+
+    outcome: ev.Outcome
+    reason: str
+    passes: int
+    generations: int
+    happenings: int
+    faults: int
+    """Faults that found somebody to hit."""
+
+
+class World:
+    """Everything of one simulation. Call :meth:`run` once."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.rng = random.Random(scenario.seed * 2 + 1)
+        self.engine = Engine()
+        self.mesh = Mesh(self.engine, rng=self.rng)
+        self.control = Control(self.engine, rng=self.rng, scenario=scenario)
+        self.ledger = Ledger(shards=scenario.shards)
+        self.workers: dict[WorkerId, SimWorker] = {}
+        self.membership = JobMembership(start=scenario.start, minimum=scenario.minimum, target=scenario.target)
+        self.trace: deque[str] = deque(maxlen=400)
+        self._end: ev.EndJob | None = None
+        self._retired: set[WorkerId] = set()
+        self._faults = self._ambushes = 0
+        self._announced = 0
+        self._forgotten: set[WorkerId] = set()
+
+    def run(self) -> Result:
+        """Simulate the job.
+
+        Raises:
+            ViolationError: naming the seed and what happened last.
+        """
+        try:
+            for fault in self.scenario.faults:
+                self.engine.at(fault.at_s, self._strike, fault)
+            self._carry_out(self.membership.begin())
+            if not self.engine.run(until=lambda: self._end is not None, most=MOST_HAPPENINGS):
+                raise ViolationError(f"the job never ends: {self._standing()}")
+            return self._judge()
+        except Exception as error:
+            last = "\n  ".join(self.trace)
+            raise ViolationError(f"seed {self.scenario.seed}: {error!r}\n{self.scenario}\n  {last}") from error
+
+    # ------------------------------------------------------------------ coordinator and agent
+
+    def tell(self, worker: WorkerId, event: ev.MembershipEvent) -> None:
+        """Send an event over the worker's connection."""
+        self.control.send(f"up {worker}", self._on_event, event)
+
+    def exited(self, worker: WorkerId) -> None:
+        """The agent sees that the process is gone; all that it had sent is heard before (if nothing is reordered)."""
+        self.note(f"{worker} is gone")
+        self.control.send(f"up {worker}", self._on_event, ev.WorkerGone(worker))
+
+    def switched(self) -> None:
+        """Spring an ambush: somebody dies around the moment at which the workers switch."""
+        if self._ambushes:
+            self._ambushes -= 1
+            self.engine.after(self.rng.uniform(0.0, 4.0), self._strike, Fault(self.engine.now, "kill"))
+
+    def note(self, text: str) -> None:
+        """Remember for the story told on a failure."""
+        self.trace.append(f"{self.engine.now:7.2f} {text}")
+
+    def _on_event(self, event: ev.MembershipEvent) -> None:
+        if self._end is None:
+            self.note(f"event {event}")
+            self._carry_out(self.membership.handle(event))
+
+    def _carry_out(self, decisions: list[ev.Decision]) -> None:
+        self.membership.invariants()
+        for decision in decisions:
+            self.note(f"    -> {decision}")
+            if self._end is not None:
+                raise ViolationError(f"{decision} after the end of the job")
+            match decision:
+                case ev.StartWorkerProcess():
+                    self.engine.after(self.rng.uniform(0.1, 2.0), self._start, decision.worker)
+                case ev.AnnounceGeneration() | ev.InterruptGeneration() | ev.AskToStop():
+                    self._check_founding(decision)
+                    for worker in decision.to:
+                        self._send(worker, decision)
+                case ev.RetireWorker():
+                    self._retired.add(decision.worker)
+                    self._send(decision.worker, decision)
+                case ev.EndJob():
+                    self._end = decision
+
+    def _send(self, worker: WorkerId, decision: ev.Decision) -> None:
+        if worker in self.workers:
+            self.control.send(f"down {worker}", self.workers[worker].on_decision, decision)
+        else:
+            # Not connected yet: it is told when it says hello. A retired process exits then.
+            self.engine.after(2.5, self._send, worker, decision)
+
+    def _start(self, worker: WorkerId) -> None:
+        process = SimWorker(worker, world=self)
+        self.workers[worker] = self.mesh.nodes[worker] = process
+        process.start()
+
+    # ------------------------------------------------------------------ faults
+
+    def _strike(self, fault: Fault) -> None:
+        alive = [worker for worker in self.workers.values() if worker.alive and worker.worker not in self._retired]
+        members = [worker for worker in alive if worker.main.stateful]
+        newcomers = [worker for worker in alive if not worker.main.stateful]
+        self._faults += 1
+        self.note(f"fault {fault.kind}")
+        if fault.kind == "kill" and alive:
+            self.rng.choice(alive).exit(cleanly=False)
+        elif fault.kind == "kill_newcomer" and newcomers:
+            self.rng.choice(newcomers).exit(cleanly=False)
+        elif fault.kind == "kill_all_but_one" and len(members) > 1:
+            for worker in self.rng.sample(members, len(members) - 1):
+                worker.exit(cleanly=False)
+        elif fault.kind == "leave" and alive:
+            self.rng.choice(alive).ask_to_leave()
+        elif fault.kind == "scale":
+            target = self.rng.randint(self.scenario.minimum, self.scenario.maximum)
+            self._on_event(ev.TargetChanged(target))
+        elif fault.kind == "cut" and len(alive) > 1:
+            one, other = self.rng.sample(alive, 2)
+            one.cut(other.worker)
+            other.cut(one.worker)
+        elif fault.kind == "ambush":
+            self._ambushes += 1
+            self._faults -= 1  # counted when it springs
+        elif fault.kind == "stop":
+            self._on_event(ev.StopAsked())
+        else:
+            self._faults -= 1
+
+    # ------------------------------------------------------------------ referee
+
+    def _check_founding(self, decision: ev.Decision) -> None:
+        if not isinstance(decision, ev.AnnounceGeneration) or decision.generation <= self._announced:
+            return  # said again to a worker that may have missed it
+        self._announced = int(decision.generation)
+        if decision.kind == "founding":
+            if any(worker.alive and worker.main.stateful for worker in self.workers.values()):
+                raise ViolationError("a second founding although a living worker holds the state")
+            if self.scenario.control_fifo and self.ledger.commits:
+                raise ViolationError("the job begins again although the coordinator knows that it had begun")
+            self.ledger.restart()
+            # Those that had entered, and died before the coordinator heard of it, lived in another job.
+            self._forgotten.update(worker.worker for worker in self.workers.values() if not worker.alive)
+
+    def _judge(self) -> Result:
+        end = self._end
+        if end is None:
+            raise ViolationError("the job has not ended")
+        alive = [worker for worker in self.workers.values() if worker.alive and worker.worker not in self._retired]
+        heard = [worker for worker in self.workers.values() if worker.worker not in self._forgotten]
+        ended = [worker.main for worker in heard if worker.main.phase == "ended"]
+        passes = max((main.passes for main in ended), default=0)
+        if end.outcome == "finished" and (not ended or passes != self.scenario.passes):
+            raise ViolationError(f"finished after {passes} of {self.scenario.passes} passes")
+        if len({(main.passes, main.weights) for main in ended}) > 1:
+            raise ViolationError("workers ended with different weights")
+        if end.outcome == "failed-lost" and any(worker.main.stateful for worker in alive):
+            raise ViolationError(f"given up although a living worker holds the state: {end.reason}")
+        if end.outcome in ("failed-script", "failed-config"):
+            raise ViolationError(f"nothing in the scenario explains {end}")
+        if end.outcome == "stopped" and not any(fault.kind == "stop" for fault in self.scenario.faults):
+            raise ViolationError("stopped although nobody asked")
+        return Result(
+            end.outcome,
+            end.reason,
+            passes=passes,
+            generations=int(self.membership.generation),
+            happenings=self.engine.happened,
+            faults=self._faults,
+        )
+
+    def _standing(self) -> str:
+        return "; ".join(
+            f"{worker.worker} {worker.main.phase} after {worker.main.passes} passes, "
+            f"{self.membership.state_of(worker.worker)}"
+            for worker in self.workers.values()
+            if worker.alive
+        )
+
+
+def simulate(seed: int) -> Result:
+    """Run the scenario with this number; the same seed always does the same.
+
+    Raises:
+        ViolationError: the protocol did something that must never happen. The message tells the seed and the story.
+    """
+    return World(Scenario.from_seed(seed)).run()

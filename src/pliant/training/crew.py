@@ -1,0 +1,157 @@
+"""Who else trains: nobody (``SoloCrew``, a plain script), or the other workers of an elastic job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from pliant.comm.base import Group
+from pliant.comm.mesh import MeshGroup
+from pliant.parallel.pass_messages import Flags
+from pliant.wire.messages import GenerationKind, WorkerReady
+
+
+class Crew(Protocol):
+    """What the training loop asks of the other workers. Called by the main thread."""
+
+    worker: str
+    threads: int
+    """Intra-op threads."""
+
+    @property
+    def founding(self) -> bool:
+        """The job has not begun: no rehearsal."""
+        ...
+
+    @property
+    def stateful(self) -> bool:
+        """This worker holds the job's state."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """The generation in use."""
+        ...
+
+    def group(self) -> Group:
+        """The current group. Raises GenerationOverError if it was interrupted."""
+        ...
+
+    def flags(self, *, more: list[int], samples: int) -> Flags:
+        """What to tell the others with this pass."""
+        ...
+
+    def switch(self, generation: int) -> MeshGroup | None:
+        """Move to an agreed planned generation; None: this worker leaves."""
+        ...
+
+    def await_next(self) -> tuple[MeshGroup, GenerationKind]:
+        """Wait for the next generation and move to it."""
+        ...
+
+    def enter(self, group: Group) -> None:
+        """The first exchange is complete."""
+        ...
+
+    def broke(self, group: Group, error: Exception) -> None:
+        """A peer was lost."""
+        ...
+
+    def ready(self, shape: WorkerReady) -> None:
+        """This worker can be admitted."""
+        ...
+
+    def ended_calls(self) -> list[tuple[str, Any]]:
+        """Kind and result of the calls that have ended, as far as known."""
+        ...
+
+    def last_known(self) -> tuple[int, int, float | None]:
+        """(step, epoch, loss) of the job, for the rehearsal."""
+        ...
+
+    def tell(self, message: object) -> None:
+        """Send something to the coordinator; never blocks."""
+        ...
+
+    @property
+    def milestones(self) -> frozenset[int]:
+        """Steps before which the plan has something to do."""
+        ...
+
+    def milestone(self, step: int) -> None:
+        """Wait until the plan's events before ``step`` have been started."""
+        ...
+
+    def register(self, job: Any) -> None:
+        """The script has made its job."""
+        ...
+
+
+class SoloCrew:
+    """One worker alone, without a coordinator: ``python train.py``."""
+
+    worker = "w1"
+    threads = 1
+    founding = True
+    stateful = True
+    generation = 0
+    milestones: frozenset[int] = frozenset()
+
+    def __init__(self) -> None:
+        self._group = MeshGroup(0, 0, {})
+
+    def group(self) -> Group:
+        """A group of one."""
+        return self._group
+
+    def flags(self, *, more: list[int], samples: int) -> Flags:
+        """Nothing to tell but which streams go on."""
+        return Flags(more=more, samples=samples)
+
+    def ended_calls(self) -> list[tuple[str, Any]]:
+        """None ended before this process began."""
+        return []
+
+    def switch(self, generation: int) -> MeshGroup | None:
+        """Never happens."""
+        raise AssertionError("a plain script has no generations")
+
+    def await_next(self) -> tuple[MeshGroup, GenerationKind]:
+        """Never happens."""
+        raise AssertionError("a plain script has no generations")
+
+    def last_known(self) -> tuple[int, int, float | None]:
+        """The beginning."""
+        return 0, 0, None
+
+    def enter(self, group: Group) -> None:
+        """Nothing to do."""
+
+    def broke(self, group: Group, error: Exception) -> None:
+        """Nothing to do."""
+
+    def ready(self, shape: WorkerReady) -> None:
+        """Nothing to do."""
+
+    def tell(self, message: object) -> None:
+        """Nobody listens."""
+
+    def milestone(self, step: int) -> None:
+        """There is no plan."""
+
+    def register(self, job: Any) -> None:
+        """Nobody asks."""
+
+
+_ambient: Callable[[], Crew] = SoloCrew
+
+
+def set_ambient(make: Callable[[], Crew]) -> None:
+    """Called by the worker's main before the script runs: what ``pliant.join`` will use."""
+    global _ambient  # noqa: PLW0603 - the one process-wide setting
+    _ambient = make
+
+
+def ambient_crew() -> Crew:
+    """The crew of this process."""
+    return _ambient()

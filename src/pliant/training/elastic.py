@@ -1,0 +1,210 @@
+"""The crew of an elastic job: groups on one side, the coordinator on the other."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pliant.comm.base import Group
+from pliant.comm.handshake import job_key
+from pliant.comm.listener import MeshListener
+from pliant.comm.mesh import MeshGroup
+from pliant.config import Home, WorkerSpec
+from pliant.errors import GenerationOverError, UsageError
+from pliant.parallel.pass_messages import Flags
+from pliant.training.groups import Groups
+from pliant.training.session import JobStopped
+from pliant.wire.address import workers_url
+from pliant.wire.messages import (
+    CallEnded,
+    CoordinatorToWorker,
+    FormGeneration,
+    GenerationKind,
+    Interrupt,
+    MilestonePassed,
+    MilestoneReached,
+    Retire,
+    StopJob,
+    Welcome,
+    WorkerHello,
+    WorkerLeaving,
+    WorkerReady,
+)
+from pliant.wire.socket import ControlSocket
+
+START_PATIENCE_S = 10.0
+"""Until the coordinator says what the user chose."""
+MILESTONE_WAIT_S = 5.0
+"""A coordinator that is away must not hold up training."""
+
+
+class ElasticCrew:
+    """A :class:`pliant.training.crew.Crew`. Commands arrive on the control socket's thread."""
+
+    def __init__(self, spec: WorkerSpec, *, pid: int, token: str) -> None:
+        self.worker, self.threads = spec.worker, spec.threads
+        self.job: Any = None
+        self.retired: str | None = None
+        self._spec, self._pid = spec, pid
+        self._changed = threading.Condition()
+        self._welcome: Welcome | None = None
+        self._passed: set[int] = set()
+        self._calls: dict[int, tuple[str, Any]] = {}
+        self._stop = False
+        self._listener = MeshListener(job=spec.job, worker=spec.worker, key=job_key(token, spec.job), host=spec.host)
+        self.groups = Groups(self._listener, patience_s=START_PATIENCE_S, send=self.tell)
+        home = Home(Path(spec.home))
+        self._socket: ControlSocket[CoordinatorToWorker] = ControlSocket(
+            workers_url(home), token, self._hello, self._on_message
+        )
+
+    # ------------------------------------------------------------ main thread
+
+    @property
+    def stateful(self) -> bool:
+        """This worker holds the job's state."""
+        return self.groups.stateful
+
+    @property
+    def generation(self) -> int:
+        """The generation in use."""
+        return self.groups.generation
+
+    @property
+    def founding(self) -> bool:
+        """The job has not begun."""
+        return self._welcomed().founding
+
+    @property
+    def milestones(self) -> frozenset[int]:
+        """Steps before which the plan has something to do and has not done it yet."""
+        return frozenset(self._welcomed().milestones) - self._passed
+
+    def register(self, job: Any) -> None:
+        """The script has made its job; one per worker."""
+        if self.job is not None:
+            raise UsageError("pliant.join was called twice: one job per script; track all objects in one call")
+        self.job = job
+
+    def group(self) -> Group:
+        """The current group."""
+        group = self.groups.usable()
+        if group is None:
+            raise GenerationOverError("the current generation was interrupted")
+        return group
+
+    def flags(self, *, more: list[int], samples: int) -> Flags:
+        """What to tell the others with this pass."""
+        return Flags(prepared=self.groups.prepared(), stop=self._stop, more=more, samples=samples)
+
+    def switch(self, generation: int) -> MeshGroup | None:
+        """Move to an agreed planned generation; None: this worker leaves."""
+        return self.groups.switch(generation)
+
+    def await_next(self) -> tuple[MeshGroup, GenerationKind]:
+        """Wait for the next generation and move to it."""
+        return self.groups.await_next()
+
+    def enter(self, group: Group) -> None:
+        """The first exchange is complete."""
+        self.groups.enter(group)
+
+    def broke(self, group: Group, error: Exception) -> None:
+        """A peer was lost."""
+        self.groups.broke(group, error)
+
+    def ready(self, shape: WorkerReady) -> None:
+        """This worker can be admitted."""
+        self.tell(shape)
+
+    def ended_calls(self) -> list[tuple[str, Any]]:
+        """Kind and result of the calls that have ended, as far as known; without gaps."""
+        self._welcomed()
+        with self._changed:
+            found: list[tuple[str, Any]] = []
+            while len(found) in self._calls:
+                found.append(self._calls[len(found)])
+            return found
+
+    def last_known(self) -> tuple[int, int, float | None]:
+        """(step, epoch, loss) of the job when this worker connected."""
+        welcome = self._welcomed()
+        return welcome.step, welcome.epoch, welcome.loss
+
+    def tell(self, message: object) -> None:
+        """Send something to the coordinator; never blocks."""
+        self._socket.send(message)
+
+    def milestone(self, step: int) -> None:
+        """Wait until the plan's events before ``step`` have been started, a few seconds at most."""
+        self.tell(MilestoneReached(step=step))
+        with self._changed:
+            self._changed.wait_for(lambda: step in self._passed, MILESTONE_WAIT_S)
+            self._passed.add(step)
+
+    def leave(self, reason: str) -> None:
+        """Ask to be left out of the next generation (SIGTERM)."""
+        self.tell(WorkerLeaving(reason=reason))
+
+    def close(self) -> None:
+        """Deliver what is queued, then close everything."""
+        self._socket.close()
+        self.groups.close()
+        self._listener.close()
+
+    # ------------------------------------------------------------ control thread
+
+    def _hello(self) -> WorkerHello:
+        return WorkerHello(
+            job=self._spec.job,
+            worker=self.worker,
+            pid=self._pid,
+            host=self._listener.host,
+            port=self._listener.port,
+            generation=self.groups.generation,
+            stateful=self.groups.stateful,
+        )
+
+    def _on_message(self, message: CoordinatorToWorker) -> None:
+        match message:
+            case Welcome():
+                self._on_welcome(message)
+            case CallEnded():
+                self._keep_call(message)
+            case FormGeneration():
+                self.groups.on_form(message)
+            case Interrupt():
+                self.groups.on_interrupt(message.generation)
+            case MilestonePassed():
+                with self._changed:
+                    self._passed.add(message.step)
+                    self._changed.notify_all()
+            case StopJob():
+                self._stop = True
+            case Retire():
+                self.retired = message.reason
+                self.groups.end(JobStopped(message.reason))
+
+    def _on_welcome(self, welcome: Welcome) -> None:
+        for call in welcome.calls:
+            self._keep_call(call)
+        self.groups.patience_s = welcome.patience_s
+        with self._changed:
+            if self._welcome is None:  # on a reconnect the first answer stays in force
+                self._welcome = welcome
+            self._changed.notify_all()
+
+    def _keep_call(self, call: CallEnded) -> None:
+        with self._changed:
+            self._calls[call.call] = (call.kind, msgspec.json.decode(call.result))
+
+    def _welcomed(self) -> Welcome:
+        with self._changed:
+            while self._welcome is None:
+                if self.retired is not None:
+                    raise JobStopped(self.retired)
+                self._changed.wait(0.5)
+            return self._welcome

@@ -1,0 +1,273 @@
+"""The user's handle of a training job: ``pliant.join``, ``job.steps``, ``job.evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+import torch
+from torch import nn
+
+from pliant.data.base import Source
+from pliant.data.loader import Loader
+from pliant.data.streams import seed_streams
+from pliant.errors import ConfigError, UsageError
+from pliant.parallel.engine import PassEngine
+from pliant.training.crew import ambient_crew
+from pliant.training.evaluate import Evaluation, evaluating
+from pliant.training.guards import checked_tracked, guard_optimizers
+from pliant.training.passes import LiveStep, OnNonFinite, RehearsalStep, StepRules
+from pliant.training.progress import Progress
+from pliant.training.session import Session
+from pliant.training.step import Step
+from pliant.transfer.fingerprint import weights_sha256
+from pliant.wire.messages import CallEnded, WorkerReady
+
+
+class Job:
+    """Made by :func:`join`.
+
+    Attributes:
+        session: where this worker is in the job. For the runtime.
+    """
+
+    def __init__(self, tracked: Mapping[str, object], *, on_nonfinite: OnNonFinite, overlap: bool) -> None:
+        crew = ambient_crew()
+        self.session = Session(crew, tracked)
+        self.calls = 0
+        self.finished = False
+        self._tracked = dict(tracked)
+        self._on_nonfinite, self._overlap = on_nonfinite, overlap
+        self._progress = Progress(crew)
+        self._engines: dict[int, PassEngine] = {}
+        self._sources: dict[int, tuple[Loader, Source]] = {}
+        self._epochs: dict[int, int] = {}
+        self._live: LiveStep | None = None
+        guard_optimizers(tracked, lambda: self._live.where() if self._live is not None else None)
+
+    @property
+    def is_main(self) -> bool:
+        """True on exactly one worker: the one that prints and saves."""
+        return self.session.is_main
+
+    @property
+    def step(self) -> int:
+        """The number of committed steps."""
+        return self.session.position.step
+
+    def weights_sha256(self) -> str:
+        """SHA-256 over the parameters and persistent buffers of all tracked models, sorted by name."""
+        return weights_sha256({name: item for name, item in self._tracked.items() if isinstance(item, nn.Module)})
+
+    def steps(self, loader: Loader, *, epochs: int | None = None, steps: int | None = None) -> Iterator[Step]:
+        """The outer training loop.
+
+        Args:
+            loader: the data; its ``shards`` is the number of parts that every step is dealt out in.
+            epochs: passes over the data; 1 if neither is given. Epochs are counted on over several calls with one loader.
+            steps: at most this many steps.
+
+        Yields:
+            One :class:`pliant.training.step.Step` for each optimizer update.
+
+        Raises:
+            UsageError: the loop body broke a rule. The weights are those of the last complete step.
+        """
+        _check_length(epochs, steps)
+        call = self._begin_call()
+        first_epoch = self._epochs.get(id(loader), 0)
+        ended = self._ended(call)
+        if ended is not None:
+            self._epochs[id(loader)] = first_epoch + int(ended)
+            return
+        wanted = epochs if epochs is not None or steps is not None else 1
+        if not self.session.crew.stateful:
+            if not self.session.crew.founding:
+                yield self._rehearsal(loader)
+            self.session.admit(_shape(loader, wanted, steps, self.step))
+            ended = self._ended(call)
+            if ended is not None:  # the job went on to a later call meanwhile
+                self._epochs[id(loader)] = first_epoch + int(ended)
+                return
+        self.session.load_pending()
+        try:
+            yield from self._live_steps(loader, first_epoch, wanted, steps)
+        finally:
+            if not self.session.leaving:
+                position = self.session.position
+                begun = position.epoch - first_epoch + (1 if position.step_of_epoch else 0)
+                self._epochs[id(loader)] = first_epoch + begun
+                self._end_call("steps", begun)
+
+    def evaluate(self, loader: Loader, fn: Callable[[Any], Any]) -> Any:
+        """The exact mean of ``fn`` over a data set, dealt over the workers.
+
+        Args:
+            loader: the data; one epoch of it is used, incomplete last batch included (unless it drops it).
+            fn: from a batch to its mean metric (a number or 0-dim tensor), or to a dict of them. Called without
+                gradients and with all tracked modules in eval mode.
+
+        Returns:
+            A float, or a dict of floats: the mean over all samples, the same bits at any number of workers.
+        """
+        call = self._begin_call()
+        ended = self._ended(call)
+        if ended is not None:
+            return ended
+        if not self.session.crew.stateful:
+            self.session.admit(_shape(loader, None, None, self.step))
+            ended = self._ended(call)
+            if ended is not None:
+                return ended
+        self.session.load_pending()
+        self.session.boundary()
+        self._progress.flush()
+        with evaluating(self._tracked):
+            source = self._source(loader)
+            result = Evaluation(self.session, source, fn, shards=loader.shards, seed=loader.seed).run()
+        seed_streams(loader.seed, "tail", call, "evaluate")
+        self._end_call("evaluate", result)
+        return result
+
+    def close(self) -> None:
+        """End loader processes and threads. Called at the end of the script."""
+        self._progress.flush()
+        for _, source in self._sources.values():
+            source.close()
+        for engine in self._engines.values():
+            engine.close()
+
+    # ------------------------------------------------------------ steps
+
+    def _live_steps(self, loader: Loader, first_epoch: int, epochs: int | None, steps: int | None) -> Iterator[Step]:
+        session, position = self.session, self.session.position
+        if position.step_of_call == 0:
+            position.epoch, position.step_of_epoch, position.live = first_epoch, 0, None
+        engine, source = self._engine(loader.shards), self._source(loader)
+        rules = StepRules(loader.seed, loader.samples_per_shard, self._on_nonfinite, self._overlap)
+        while epochs is None or position.epoch < first_epoch + epochs:
+            if steps is not None and position.step_of_call >= steps:
+                return
+            session.boundary()
+            self._progress.before(position.step, main=session.is_main)
+            seed_streams(loader.seed, "head", position.call, position.step)
+            live = self._live = LiveStep(session, engine, source, rules)
+            step = Step(live, number=position.step, epoch=position.epoch)
+            yield step
+            self._live = None
+            self._finish(loader, live, step)
+
+    def _finish(self, loader: Loader, live: LiveStep, step: Step) -> None:
+        if live.running or not step.passes:
+            done = "was left before all its batches were done" if live.running else "was never iterated"
+            raise UsageError(
+                f"step {step.number} {done}: write `for batch in step:` in the body of the loop and let it run to its end, "
+                "because its end is where the gradients of all workers come together."
+            )
+        position = self.session.position
+        position.step += 1
+        position.step_of_call += 1
+        position.step_of_epoch += 1
+        position.samples += live.samples
+        position.loss = step.loss
+        per_epoch = loader.steps_per_epoch
+        over = not live.more if per_epoch is None else position.step_of_epoch >= per_epoch
+        epoch = position.epoch
+        if over:
+            position.epoch, position.step_of_epoch = epoch + 1, 0
+        self._progress.committed(position, epoch=epoch, main=self.session.is_main, shards=live.held)
+
+    def _rehearsal(self, loader: Loader) -> Step:
+        number, epoch, loss = self.session.crew.last_known()
+        batch = self._source(loader).batch(epoch=0, step=0, shard=0)
+        if batch is None:
+            raise UsageError("the data set has no sample")
+        self._engine(loader.shards).warm()
+        return Step(RehearsalStep(batch.data, seed=loader.seed), number=number, epoch=epoch, loss=loss)
+
+    def _engine(self, shards: int) -> PassEngine:
+        if shards not in self._engines:
+            models = {name: item for name, item in self._tracked.items() if isinstance(item, nn.Module)}
+            engine = self._engines[shards] = PassEngine(models, shards)
+            self.session.on_new_group.append(engine.shrink)
+        return self._engines[shards]
+
+    def _source(self, loader: Loader) -> Source:
+        if id(loader) not in self._sources:
+            self._sources[id(loader)] = (loader, loader.source())
+        return self._sources[id(loader)][1]
+
+    # ------------------------------------------------------------ calls
+
+    def _begin_call(self) -> int:
+        if self._live is not None:
+            raise UsageError("job.steps and job.evaluate cannot be called inside the body of a step")
+        call, self.calls = self.calls, self.calls + 1
+        return call
+
+    def _ended(self, call: int) -> Any:
+        """The recorded result if the job has ended this call already, else None."""
+        session = self.session
+        known = session.position.ended if session.crew.stateful else session.crew.ended_calls()
+        return known[call][1] if call < len(known) else None
+
+    def _end_call(self, kind: str, result: Any) -> None:
+        position = self.session.position
+        position.ended.append((kind, result))
+        position.call += 1
+        position.step_of_call = 0
+        self._progress.flush()
+        if self.is_main:
+            raw = msgspec.Raw(msgspec.json.encode(result))
+            self.session.crew.tell(CallEnded(call=position.call - 1, kind=kind, result=raw))  # type: ignore[arg-type]
+
+
+def join(
+    *, threads: int | None = None, on_nonfinite: OnNonFinite = "stop", overlap: bool = True, **tracked: Any
+) -> Job:
+    """Enter the job that this process belongs to; a job of one worker under plain ``python script.py``.
+
+    Args:
+        threads: intra-op threads of torch. Part of the recipe, because the bits depend on it: the same on all workers. Default:
+            what ``pliant run --threads`` says, else 1, also under plain ``python``.
+        on_nonfinite: when a step's loss is NaN or infinite: ``"stop"`` the job, ``"skip"`` the update on all workers
+            alike (gradients are None), or ``"continue"`` (a GradScaler skips by itself).
+        overlap: send gradients while backward is still at work. Costs nothing but flexibility.
+        tracked: whatever has ``state_dict`` and ``load_state_dict``, under names of your choice: models, optimizers, schedulers,
+            EMA copies, scalers. All of it moves to workers that join.
+
+    Raises:
+        ConfigError: something tracked has no state, or no module is tracked. Lists all problems.
+    """
+    checked_tracked(tracked)
+    if on_nonfinite not in ("stop", "skip", "continue"):
+        raise ConfigError(f'on_nonfinite="{on_nonfinite}": choose "stop", "skip" or "continue"')
+    crew = ambient_crew()
+    torch.set_num_threads(threads if threads is not None else crew.threads)
+    job = Job(tracked, on_nonfinite=on_nonfinite, overlap=overlap)
+    crew.register(job)
+    return job
+
+
+def _shape(loader: Loader, epochs: int | None, steps: int | None, done: int) -> WorkerReady:
+    per_epoch = loader.steps_per_epoch
+    total = per_epoch * epochs if per_epoch is not None and epochs is not None else None
+    if steps is not None:
+        total = steps if total is None else min(steps, total)
+    return WorkerReady(
+        shards=loader.shards,
+        batch_size=loader.batch_size,
+        total_steps=None if total is None else total + done,
+        epochs=epochs,
+    )
+
+
+def _check_length(epochs: int | None, steps: int | None) -> None:
+    problems = [
+        f"{name}={value}: it must be at least 1"
+        for name, value in (("epochs", epochs), ("steps", steps))
+        if value is not None and value < 1
+    ]
+    if problems:
+        raise ConfigError(problems)

@@ -1,0 +1,212 @@
+"""A worker's place in a job: its position, its generation, and the moves between generations.
+
+Theory of operation. Work is done in *passes* (a reduction of gradients, or an evaluation), each a small transaction. Between two steps lies a
+*boundary*, where planned changes take effect. A lost peer may be noticed anywhere; it is handled where the worker next
+needs the others: in the reduction of a pass, or at a boundary. Both places call ``recover``, which waits for the next generation, compares
+standings with its members (``sync``), and says whether the pass in flight is to be committed or finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast
+
+from pliant.comm.base import Group
+from pliant.comm.mesh import MeshGroup
+from pliant.data.shards_plan import deal
+from pliant.errors import ConnectionLostError, GenerationOverError
+from pliant.parallel.pass_messages import Flags
+from pliant.training.crew import Crew
+from pliant.training.position import Position
+from pliant.training.sync import Standing, Synced, synchronize
+from pliant.transfer.capture import capture, restore
+from pliant.transfer.spec import Encoded, decode, encode
+from pliant.wire.messages import GenerationEntered, GenerationKind, WorkerReady
+
+
+class JobStopped(SystemExit):
+    """Raised in the script at a boundary when this worker's part is over: the job stops, or the worker leaves."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(0)
+
+
+class Attempt(Protocol):
+    """A pass in flight, as far as recovery is concerned."""
+
+    @property
+    def held(self) -> list[int]:
+        """Shards whose results are kept here."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Everybody's results are here."""
+        ...
+
+    @property
+    def shards(self) -> int:
+        """V of this pass."""
+        ...
+
+    def restart(self) -> None:
+        """Forget all shards."""
+        ...
+
+
+class Session:
+    """Main thread only."""
+
+    def __init__(self, crew: Crew, tracked: Mapping[str, object]) -> None:
+        self.crew, self.tracked = crew, tracked
+        self.position = Position()
+        self.rank, self.size = 0, 1
+        self.agreed = 0
+        """Planned generation to switch to at the next boundary."""
+        self.stopping = False
+        self.leaving = False
+        """This worker's part is over: the script is being left."""
+        self.on_new_group: list[Callable[[], None]] = []
+        self._deals: dict[int, list[int]] = {}
+        self._pending: Mapping[str, Any] | None = None
+        if crew.stateful:
+            group = crew.group()
+            self.rank, self.size = group.rank, group.size
+
+    @property
+    def is_main(self) -> bool:
+        """Rank 0 of the current generation, and a full member."""
+        return self.rank == 0 and self.crew.stateful
+
+    def usable_group(self) -> Group | None:
+        """The current group; None if it was interrupted."""
+        try:
+            return self.crew.group()
+        except GenerationOverError:
+            return None
+
+    def dealt(self, number: int, shards: int) -> list[int]:
+        """Shards that this worker has to compute now in pass ``number``."""
+        found = self._deals.pop(number, None)
+        return deal(range(shards), self.size)[self.rank] if found is None else found
+
+    def note_flags(self, flags: list[Flags]) -> None:
+        """After a committed pass: what the members agreed on by it."""
+        prepared = {each.prepared for each in flags}
+        agreed = prepared.pop() if len(prepared) == 1 else 0
+        self.agreed = agreed if agreed > self.crew.generation else 0  # else a recovery has made it void
+        self.stopping = self.stopping or any(each.stop for each in flags)
+
+    # ------------------------------------------------------------ moves
+
+    def boundary(self) -> None:
+        """Between two steps: stop, switch to an agreed generation, or recover. Raises JobStopped."""
+        if self.stopping:
+            self.leaving = True
+            raise JobStopped("the job was stopped")
+        agreed, self.agreed = self.agreed, 0
+        if agreed:
+            self._switch(agreed)
+        elif self.usable_group() is None:
+            self.recover(None)
+
+    def recover(self, attempt: Attempt | None) -> bool:
+        """Move to the next generation that stands. Blocking.
+
+        Returns:
+            True: the pass in flight (``attempt``) is to be committed as it is. False: ``dealt`` says which more
+            shards of it this worker has to compute.
+        """
+        self.agreed = 0
+        while True:
+            group, kind = self.crew.await_next()
+            synced = self._enter(group, kind, attempt)
+            if synced is not None:
+                return group.rank in synced.decision.commit
+
+    def admit(self, shape: WorkerReady) -> None:
+        """A worker without the job's state: offer itself, and wait until it has it. Blocking."""
+        self.crew.ready(shape)
+        while True:
+            group, kind = self.crew.await_next()
+            if self._enter(group, kind, None) is not None:
+                return
+
+    def load_pending(self) -> None:
+        """A newcomer has reached the place in the script where the job is: take on its state."""
+        if self._pending is not None:
+            restore(self.tracked, self._pending["tracked"])
+            self._pending = None
+
+    def _switch(self, generation: int) -> None:
+        try:
+            group = self.crew.switch(generation)
+        except GenerationOverError:
+            self.recover(None)
+            return
+        if group is None:
+            self.leaving = True
+            raise JobStopped("this worker was asked to leave")
+        if self._enter(group, "planned", None) is None:
+            self.recover(None)
+
+    def _enter(self, group: MeshGroup, kind: GenerationKind, attempt: Attempt | None) -> Synced | None:
+        """First exchange of a group. None: it broke."""
+        standing = Standing(
+            worker=self.crew.worker,
+            stateful=self.crew.stateful,
+            passes_done=self.position.passes,
+            full=attempt is not None and attempt.full,
+            held=tuple(attempt.held) if attempt is not None else (),
+            shards=attempt.shards if attempt is not None else 0,
+        )
+        try:
+            synced = synchronize(group, kind=kind, standing=standing, capture=self._capture)
+            self.crew.enter(group)
+        except ConnectionLostError as error:
+            self.crew.broke(group, error)
+            return None
+        self.rank, self.size = group.rank, group.size
+        if synced.state is not None:
+            self._pending = cast(Mapping[str, Any], decode(synced.state.meta, synced.state.tensors))
+            self.position = Position.from_state(self._pending["position"])
+        self._take_deal(synced, attempt)
+        recomputed = self._deals.get(self.position.passes, []) if attempt is not None else []
+        self.crew.tell(
+            GenerationEntered(
+                generation=group.generation,
+                step=self.position.step,
+                shards=list(standing.held) + recomputed if attempt is not None else [],
+                shards_recomputed=list(recomputed) if kind == "recovery" else [],
+                bytes_received=synced.bytes_received,
+                bytes_sent=synced.bytes_sent,
+            )
+        )
+        for callback in self.on_new_group:
+            callback()
+        return synced
+
+    def _take_deal(self, synced: Synced, attempt: Attempt | None) -> None:
+        decision = synced.decision
+        self._deals = {}
+        if not synced.shards or self.rank in decision.newcomers:
+            return
+        mine = list(decision.deal[self.rank])
+        if attempt is not None and self.rank not in decision.commit:
+            kept = decision.keep[self.rank]
+            if sorted(kept) != sorted(attempt.held):
+                attempt.restart()
+                mine = sorted([*mine, *kept])
+        self._deals[decision.in_flight] = mine
+
+    def _capture(self) -> Encoded:
+        value = (
+            self._pending
+            if self._pending is not None
+            else {
+                "tracked": capture(self.tracked),
+                "position": self.position.as_state(),
+            }
+        )
+        return encode(value)

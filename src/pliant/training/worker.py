@@ -1,0 +1,107 @@
+"""Main of a worker process: runs the user's script as a member of an elastic job.
+
+Called in a process forked from the template (``pliant.backends``). Exit codes: 0 the script ended, the job stopped or the worker
+left; 3 the script raised.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import nn
+
+from pliant.config import Home, WorkerSpec
+from pliant.errors import PliantError, UsageError
+from pliant.training.crew import set_ambient
+from pliant.training.elastic import ElasticCrew
+from pliant.training.session import JobStopped
+from pliant.transfer.fingerprint import weights_sha256
+from pliant.wire.messages import WorkerFailed, WorkerFinished
+from pliant.wire.token import read_token
+
+SCRIPT_RAISED = 3
+NEVER_TRAINED = (
+    "the script ended without training: under `pliant run` it has to call pliant.join(...) and loop over job.steps(...)"
+)
+
+
+def run(spec: WorkerSpec) -> None:
+    """Run ``spec.script`` to its end, and leave with the exit code (SystemExit)."""
+    torch.set_num_threads(spec.threads)
+    crew = ElasticCrew(spec, pid=os.getpid(), token=read_token(Home(Path(spec.home)).token))
+    set_ambient(lambda: crew)
+    _on_sigterm(crew)
+    try:
+        code = _run_script(spec, crew)
+    finally:
+        if crew.job is not None:
+            crew.job.close()
+        crew.close()
+    sys.exit(code)
+
+
+def _run_script(spec: WorkerSpec, crew: ElasticCrew) -> int:
+    sys.argv = [spec.script, *spec.args]
+    sys.path.insert(0, str(Path(spec.script).resolve().parent))
+    try:
+        runpy.run_path(spec.script, run_name="__main__")
+    except JobStopped as stop:
+        print(f"{spec.worker}: {stop.reason}", file=sys.stderr)
+    except SystemExit as leave:
+        if leave.code not in (None, 0):
+            return _failed(crew, leave, f"the script left with exit code {leave.code}\\n")
+    except BaseException as error:
+        return _failed(crew, error, _script_traceback(error, spec.script))
+    if crew.retired is not None:
+        return 0
+    if not crew.stateful:
+        return _failed(crew, UsageError(NEVER_TRAINED), NEVER_TRAINED + "\n")
+    if not crew.job.session.leaving or crew.job.session.stopping:
+        crew.tell(_finished(crew))
+    return 0
+
+
+def _finished(crew: ElasticCrew) -> WorkerFinished:
+    job = crew.job
+    models = {name: item for name, item in job.session.tracked.items() if isinstance(item, nn.Module)}
+    position = job.session.position
+    return WorkerFinished(
+        weights_sha256=weights_sha256(models),
+        steps=position.step,
+        samples=position.samples,
+        final_loss=position.loss,
+    )
+
+
+def _failed(crew: ElasticCrew, error: BaseException, text: str) -> int:
+    crew.tell(WorkerFailed(error=f"{type(error).__name__}: {error}", traceback=text))
+    print(text, file=sys.stderr, end="")
+    return SCRIPT_RAISED
+
+
+def _script_traceback(error: BaseException, script: str) -> str:
+    """The traceback from the user's script on; for our own errors without our frames below it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = str(Path(script))
+    first = next((index for index, frame in enumerate(frames) if frame.filename == own), 0)
+    shown = frames[first:]
+    if isinstance(error, PliantError):
+        package = str(Path(__file__).parent.parent)
+        shown = traceback.StackSummary.from_list([frame for frame in shown if not frame.filename.startswith(package)])
+    head = "Traceback (most recent call last):\n"
+    return head + "".join(traceback.format_list(shown)) + "".join(traceback.format_exception_only(error))
+
+
+def _on_sigterm(crew: ElasticCrew) -> None:
+    def leave(_: int, __: FrameType | None) -> None:
+        crew.leave("SIGTERM")
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

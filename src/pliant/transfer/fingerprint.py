@@ -1,0 +1,63 @@
+"""What two workers compare: the hash of the weights, and a short one of their layout."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+
+_CHUNK_BYTES = 64 << 20
+
+
+def weights_sha256(models: Mapping[str, torch.nn.Module]) -> str:
+    """SHA-256, in hex, over all parameters and persistent buffers of the models, sorted by name.
+
+    Each counts with its model's name, its own name, dtype, shape and raw bytes, so any changed bit shows. A model
+    wrapped by ``torch.compile`` has the hash of the model itself. Blocks: reads all weights, on whatever device.
+    """
+    digest = hashlib.sha256()
+    for model_name in sorted(models):
+        for name, tensor in sorted(_persistent(models[model_name])):
+            head = f"{model_name}\n{name}\n{tensor.dtype}\n{tuple(tensor.shape)}\n"
+            digest.update(head.encode())
+            for chunk in _raw_chunks(tensor):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def layout_fingerprint(parameters: Iterable[tuple[str, torch.Tensor]]) -> bytes:
+    """8 bytes over names, shapes and dtypes, in the order given: equal on workers that built the same model.
+
+    Args:
+        parameters: As ``module.named_parameters()`` gives them.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in parameters:
+        digest.update(f"{_plain_name(name)}\n{tensor.dtype}\n{tuple(tensor.shape)}\n".encode())
+    return digest.digest()
+
+
+def _persistent(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every name that a state_dict would have: a tied weight under each of its names."""
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        start = _plain_name(f"{prefix}." if prefix else "")
+        slots = {**module._parameters, **module._buffers}
+        for name, tensor in slots.items():
+            if tensor is not None and name not in module._non_persistent_buffers_set:
+                yield start + name, tensor
+
+
+def _plain_name(name: str) -> str:
+    """Without what ``torch.compile`` puts in front."""
+    return name.replace("_orig_mod.", "")
+
+
+def _raw_chunks(tensor: torch.Tensor) -> Iterator[bytes]:
+    """The tensor's bytes in row-major order, through the host a part at a time."""
+    flat = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    if flat.is_complex():
+        flat = torch.view_as_real(flat).reshape(-1)
+    raw = flat.view(torch.uint8)
+    for start in range(0, raw.numel(), _CHUNK_BYTES):
+        yield raw[start : start + _CHUNK_BYTES].cpu().numpy().tobytes()

@@ -1,0 +1,62 @@
+"""Where the coordinator of a home directory listens: written by the coordinator, read by everyone else."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+
+import msgspec
+
+from pliant.config import Home
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Contents of ``coordinator.json``."""
+
+    pid: int
+    host: str
+    port: int
+
+
+def write_address(home: Home, address: Address) -> None:
+    """Publish ``address``; readers see the old file or the new one, never a part of one."""
+    fresh = home.coordinator.with_name(f".coordinator.{secrets.token_hex(4)}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(address))
+    fresh.replace(home.coordinator)
+
+
+def remove_address(home: Home, *, pid: int) -> None:
+    """Take the file away if it still is the one of process ``pid``."""
+    address = read_address(home)
+    if address is not None and address.pid == pid:
+        home.coordinator.unlink(missing_ok=True)
+
+
+def read_address(home: Home) -> Address | None:
+    """The published address; None if there is none, it is unreadable, or its process is gone."""
+    try:
+        address = msgspec.json.decode(home.coordinator.read_bytes(), type=Address)
+        os.kill(address.pid, 0)
+    except PermissionError:
+        return None  # the process belongs to someone else: the number was used again
+    except (OSError, OverflowError, msgspec.MsgspecError):
+        return None
+    return address
+
+
+def workers_url(home: Home) -> Callable[[], str | None]:
+    """Where a worker's socket connects to, looked up anew on every call; None while there is no coordinator."""
+    return lambda: _url(home, "workers")
+
+
+def agents_url(home: Home) -> Callable[[], str | None]:
+    """As :func:`workers_url`, for an agent."""
+    return lambda: _url(home, "agents")
+
+
+def _url(home: Home, kind: str) -> str | None:
+    address = read_address(home)
+    return None if address is None else f"ws://{address.host}:{address.port}/v1/{kind}"

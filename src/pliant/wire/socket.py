@@ -1,0 +1,223 @@
+"""A WebSocket to the coordinator that outlives the coordinator: used by workers and agents, from plain threads.
+
+Two daemon threads. One connects, says hello, and hands incoming messages to a callback; when the connection breaks it
+connects again, forever, to wherever the coordinator is by then. The other sends.
+
+Delivery is *at least once, in order*: a message leaves the queue only when the pong of a ping that was sent after it
+has come back, so what was under way when a connection broke is sent again on the next one. The coordinator therefore
+takes repeated messages. Those that it closed the connection for (too large, too many refused) are dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, Generic, TypeVar, cast
+
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from pliant.errors import ProtocolError
+from pliant.wire.codec import MAX_ANSWER_BYTES, TO_WORKER, Decoder, encode
+from pliant.wire.messages import Refused, WorkerProgress
+
+Incoming = TypeVar("Incoming")
+
+_log = logging.getLogger(__name__)
+_FIRST_DELAY_S = 0.05
+_LONGEST_DELAY_S = 1.0
+_BATCH = 256
+_POISON_CODES = frozenset({1003, 1007, 1008, 1009})
+"""Close codes of a receiver that will never take what was just sent."""
+
+
+class ControlSocket(Generic[Incoming]):
+    """The worker's (or agent's) side of its conversation with the coordinator.
+
+    Nothing here blocks or raises because the coordinator is away: training goes on, messages wait.
+    """
+
+    def __init__(
+        self,
+        url: str | Callable[[], str | None],
+        token: str,
+        hello: Callable[[], Any],
+        on_message: Callable[[Incoming], None],
+        *,
+        decoder: Decoder[Incoming] | None = None,
+    ) -> None:
+        """Start connecting, in the background.
+
+        Args:
+            url: ``ws://...``, or where to ask for it before each attempt (:func:`pliant.wire.address.workers_url`).
+            token: Of :mod:`pliant.wire.token`.
+            hello: Makes the first message of each connection. Called on the receiving thread.
+            on_message: Called on the receiving thread for each message; an exception in it is logged, not raised.
+            decoder: What may come in; default: what the coordinator says to workers.
+        """
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._hello = hello
+        self._on_message = on_message
+        self._decoder = decoder or cast("Decoder[Incoming]", TO_WORKER)
+        self._queue: deque[bytes] = deque()
+        self._under_way = 0
+        self._connection: ClientConnection | None = None
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._receive_forever, name="pliant-control-receive", daemon=True),
+            threading.Thread(target=self._send_forever, name="pliant-control-send", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._connection is not None
+
+    def send(self, message: Any) -> None:
+        """Queue ``message``; returns at once, from any thread. Ignored after :meth:`close`.
+
+        Raises:
+            ProtocolError: It is too large to ever be taken; nothing was queued.
+        """
+        data = encode(message)
+        with self._changed:
+            # Progress is only for the status: an old one is worth nothing to a coordinator that comes back.
+            if self._connection is None and isinstance(message, WorkerProgress):
+                return
+            if not self._stop.is_set():
+                self._queue.append(data)
+                self._changed.notify_all()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was queued has arrived; False if that takes longer than ``timeout_s``."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._queue or self._stop.is_set(), timeout_s)
+
+    def close(self, flush_s: float = 2.0) -> None:
+        """Wait up to ``flush_s`` for queued messages to arrive, then disconnect for good. May be called twice."""
+        self.flush(flush_s)
+        with self._changed:
+            self._stop.set()
+            connection = self._connection
+            self._changed.notify_all()
+        if connection is not None:
+            connection.close()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout=2.0)
+
+    # ------------------------------------------------------------ receiving thread
+
+    def _receive_forever(self) -> None:
+        delay_s = _FIRST_DELAY_S
+        while not self._stop.is_set():
+            url = self._url if isinstance(self._url, str) else self._url()
+            if url is not None and self._converse(url):
+                delay_s = _FIRST_DELAY_S
+            self._stop.wait(delay_s)
+            delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+
+    def _converse(self, url: str) -> bool:
+        """One connection, until it ends. True if it stood at all."""
+        stood = False
+        try:
+            with connect(
+                url,
+                additional_headers=self._headers,
+                proxy=None,
+                compression=None,
+                open_timeout=5.0,
+                close_timeout=1.0,
+                max_size=MAX_ANSWER_BYTES,
+            ) as connection:
+                connection.send(encode(self._hello()).decode())
+                stood = True
+                self._attach(connection)
+                for data in connection:
+                    self._deliver(data)
+        except ConnectionClosed as error:
+            code = None if error.rcvd is None else error.rcvd.code
+            _log.info("connection to the coordinator closed: %s", error)
+            if code in _POISON_CODES:
+                self._drop_under_way()
+        except (OSError, WebSocketException) as error:
+            _log.info("no connection to the coordinator: %r", error)
+        finally:
+            self._attach(None)
+        return stood
+
+    def _attach(self, connection: ClientConnection | None) -> None:
+        with self._changed:
+            self._connection = None if self._stop.is_set() else connection
+            self._changed.notify_all()
+        if connection is not None and self._stop.is_set():
+            connection.close()
+
+    def _drop_under_way(self) -> None:
+        with self._changed:
+            if self._under_way:
+                _log.warning("dropped %d message(s) that the coordinator does not take", self._under_way)
+            for _ in range(self._under_way):
+                self._queue.popleft()
+            self._under_way = 0
+            self._changed.notify_all()
+
+    def _deliver(self, data: bytes | str) -> None:
+        try:
+            message = self._decoder.decode(data)
+        except ProtocolError:
+            _log.exception("the coordinator sent something unknown; is it of another version?")
+            return
+        if isinstance(message, Refused):
+            _log.warning("the coordinator refused a message: %s", message.reason)
+            return
+        try:
+            self._on_message(message)
+        except Exception:
+            # The connection serves the whole process; one broken handler must not end it.
+            _log.exception("handling %s failed", type(message).__name__)
+
+    # ------------------------------------------------------------ sending thread
+
+    def _send_forever(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stop.is_set() or (self._connection and self._queue))
+                if self._stop.is_set():
+                    return
+                connection = self._connection
+                batch = list(islice(self._queue, _BATCH))
+                self._under_way = len(batch)
+            if connection is not None and self._send_batch(connection, batch):
+                with self._changed:
+                    # _drop_under_way may have been faster, after a close that crossed the pong.
+                    for _ in range(self._under_way):
+                        self._queue.popleft()
+                    self._under_way = 0
+                    self._changed.notify_all()
+            else:
+                self._await_other_connection(connection)
+
+    def _send_batch(self, connection: ClientConnection, batch: list[bytes]) -> bool:
+        """True once the coordinator's side has all of ``batch``."""
+        try:
+            for data in batch:
+                connection.send(data.decode())
+            pong = connection.ping()
+        except (OSError, WebSocketException):
+            return False
+        while not pong.wait(0.05):
+            if self._connection is not connection or self._stop.is_set():
+                return False
+        return self._connection is connection
+
+    def _await_other_connection(self, old: ClientConnection | None) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stop.is_set() or self._connection is not old)

@@ -1,0 +1,115 @@
+"""The options of ``pliant run``: defaults, and every bad input, all at once and before anything starts."""
+
+import os
+
+import pytest
+
+from pliant.cli.run_options import check_options, run_parser
+from pliant.errors import ConfigError
+
+
+def check(*words, cores=4):
+    return check_options(run_parser().parse_args([str(word) for word in words]), cores=cores)
+
+
+def problems(*words):
+    with pytest.raises(ConfigError) as error:
+        check(*words)
+    return error.value.problems
+
+
+def test_defaults(script):
+    options = check(script, "--epochs", "3")
+    spec = options.spec
+    assert (spec.name, spec.script, spec.args) == ("train", str(script), ["--epochs", "3"])
+    assert (spec.min_workers, spec.max_workers, spec.start_workers) == (1, 4, 1)
+    assert (options.threads, spec.patience_s, options.live, options.named) == (1, 10.0, True, False)
+
+
+@pytest.mark.parametrize(
+    ("workers", "start", "expected"),
+    [("3", None, (3, 3, 3)), ("1:4", None, (1, 4, 1)), ("1:4", "2", (1, 4, 2)), ("2:2", "2", (2, 2, 2))],
+)
+def test_workers_and_start(script, workers, start, expected):
+    words = ["--workers", workers, *([] if start is None else ["--start", start]), script]
+    spec = check(*words).spec
+    assert (spec.min_workers, spec.max_workers, spec.start_workers) == expected
+
+
+def test_options_behind_the_script_are_the_scripts(script):
+    options = check("--workers", "2", script, "--workers", "9", "--", "-x")
+    assert options.spec.args == ["--workers", "9", "--", "-x"]
+    assert options.spec.max_workers == 2
+
+
+def test_the_name_is_made_from_the_script(tmp_path):
+    path = tmp_path / "my model (2).py"
+    path.touch()
+    assert check(path).spec.name == "my-model-2-"
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--workers", "4:1"], ["--workers 4:1: MIN is above MAX", "--workers 1:4"]),
+        (["--workers", "0"], ["--workers 0", "at least 1"]),
+        (["--workers", "-1:2"], ["--workers -1:2", "at least 1"]),
+        (["--workers", "0:3"], ["--workers 0:3", "at least 1"]),
+        (["--workers", "two"], ["--workers two is not a number or MIN:MAX"]),
+        (["--workers", "1:2:3"], ["--workers 1:2:3 is not a number or MIN:MAX"]),
+        (["--workers", "1:"], ["is not a number or MIN:MAX"]),
+        (["--workers", "1:9999"], ["at most 4096"]),
+        (["--workers", "1:3", "--start", "4"], ["--start 4 is outside --workers 1:3", "use 1 to 3"]),
+        (["--workers", "2:3", "--start", "1"], ["--start 1 is outside --workers 2:3", "use 2 to 3"]),
+        (["--start", "0"], ["--start 0 is outside --workers 1:4"]),
+        (["--start", "x"], ["--start x is not a whole number"]),
+        (["--threads", "0"], ["--threads 0 is not a whole number of at least 1"]),
+        (["--threads", "1.5"], ["--threads 1.5"]),
+        (["--patience", "0"], ["--patience 0 is not a number of seconds above 0"]),
+        (["--patience", "inf"], ["--patience inf"]),
+        (["--patience", "nan"], ["--patience nan"]),
+        (["--patience", "soon"], ["--patience soon"]),
+        (["--name", "../x"], ["--name '../x' is not a job name", "letters, digits"]),
+        (["--name", ""], ["--name '' is not a job name"]),
+        (["--name", "a" * 101], ["is not a job name", "up to 100"]),
+        (["--plan", "/nowhere/plan.toml"], ["plan file /nowhere/plan.toml does not exist"]),
+        (["--report", "/nowhere/r.json"], ["directory /nowhere does not exist", "mkdir -p /nowhere"]),
+        (["--report", "/tmp"], ["--report /tmp is a directory"]),
+        (["--report", "/tmp/r.html"], ["the report is JSON", "r.json"]),
+    ],
+)
+def test_one_bad_option_is_one_problem(script, words, parts):
+    (found,) = problems(*words, script)
+    assert all(part in found for part in parts), found
+    assert "\n  hint: " in found
+
+
+def test_a_missing_script_is_named_with_the_nearest(tmp_path, script):
+    (found,) = problems(tmp_path / "trian.py")
+    assert f"script {tmp_path / 'trian.py'} does not exist" in found
+    assert f"did you mean {script}?" in found
+
+
+def test_a_directory_is_no_script(tmp_path):
+    (found,) = problems(tmp_path)
+    assert "is a directory" in found
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="everything is writable for root")
+def test_a_report_that_cannot_be_written(tmp_path, script):
+    (tmp_path / "r.json").touch(mode=0o400)
+    (found,) = problems("--report", tmp_path / "r.json", script)
+    assert "is not writable" in found
+
+
+def test_everything_wrong_is_told_at_once(tmp_path):
+    plan = tmp_path / "plan.toml"
+    plan.write_text("[[event]]\nat_step = 1\nscale = 9\n[[event]]\nat_step = 2\n")
+    found = problems(
+        "--workers", "1:3", "--start", "7", "--threads", "0", "--name", "a b", "--plan", plan, "--report", "/no/r.json",
+        "--patience", "-1", tmp_path / "missing.py",
+    )  # fmt: skip
+    assert len(found) == 8
+    text = "\n".join(found)
+    for part in ("missing.py", "--start 7", "--threads 0", "'a b'", "1: scale = 9", "2: no action", "/no", "--patience"):
+        assert part in text

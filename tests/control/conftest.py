@@ -1,0 +1,121 @@
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from control_fakes import Play
+
+from pliant.config import Home
+from pliant.control.journal import Journal
+from pliant.wire.http import Client, find_coordinator
+
+DEADLINE_S = 20.0
+
+
+def wait_for(condition, what):
+    """Wait until ``condition()`` is true, and return it; fail with ``what`` at the deadline."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline_s:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"not within {DEADLINE_S} s: {what}")
+
+
+@pytest.fixture(name="wait_for")
+def wait_for_fixture():
+    return wait_for
+
+
+@pytest.fixture
+def journal(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def play(journal):
+    """Makes a job; the arguments are those of its spec."""
+    return lambda **spec: Play(journal, **spec)
+
+
+@dataclass
+class Running:
+    """A coordinator process."""
+
+    home: Home
+    process: subprocess.Popen
+    log: Path
+
+    def client(self):
+        return Client.of(self.home)
+
+    @property
+    def port(self):
+        return find_coordinator(self.home).port
+
+    def end(self):
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE_S)
+
+
+@contextlib.contextmanager
+def coordinators(directory):
+    """Starts coordinators (of one home unless told otherwise) and ends what is left of them."""
+    started = []
+
+    def start(*options, home=None, wait=True):
+        home = Home(home or directory / "home")
+        log = directory / f"coordinator{len(started)}.log"
+        command = [sys.executable, "-m", "pliant.control.coordinator", "--home", str(home.path), *options]
+        with log.open("w") as output:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        running = Running(home, process, log)
+        started.append(running)
+        if wait:
+            wait_for(
+                lambda: (found := find_coordinator(home)) is not None and found.pid == process.pid,
+                f"the coordinator answers: {log.read_text()}",
+            )
+        return running
+
+    try:
+        yield start
+    finally:
+        for running in started:
+            if running.process.poll() is None:
+                running.process.send_signal(signal.SIGTERM)
+                try:
+                    running.process.wait(DEADLINE_S)
+                except subprocess.TimeoutExpired:
+                    running.process.kill()
+                    running.process.wait()
+                    raise
+    for running in started:
+        assert "Traceback" not in running.log.read_text()
+
+
+@pytest.fixture
+def start_coordinator(tmp_path):
+    with coordinators(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture
+def coordinator(start_coordinator):
+    """One of the test's own."""
+    return start_coordinator()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One for all tests of a file, which therefore use names of their own."""
+    with coordinators(tmp_path_factory.mktemp("shared")) as start:
+        yield start("--stay")

@@ -1,0 +1,124 @@
+"""A job played by hand: a clock that stands still, links that remember, workers that say what the test wants."""
+
+from __future__ import annotations
+
+from pliant.control.agent_desk import agent_said
+from pliant.control.clock import Clock
+from pliant.control.registry import Registry
+from pliant.control.worker_desk import worker_connected, worker_said
+from pliant.wire.api import JobSpec
+from pliant.wire.messages import (
+    AgentHello,
+    FormGeneration,
+    GenerationEntered,
+    Interrupt,
+    Interrupted,
+    StartWorker,
+    StepsCommitted,
+    WorkerExited,
+    WorkerFinished,
+    WorkerHello,
+    WorkerReady,
+    WorkerStarted,
+)
+
+
+class FakeTime:
+    def __init__(self):
+        self.now_s = 1000.0
+
+    def clock(self):
+        return Clock(monotonic=lambda: self.now_s, unix=lambda: 1_700_000_000.0 + self.now_s)
+
+
+class FakeLink:
+    def __init__(self):
+        self.sent = []
+        self.closed = None
+
+    def send(self, message):
+        self.sent.append(message)
+
+    def close(self, code, reason):
+        self.closed = (code, reason)
+
+    def take(self, kind):
+        """All messages of a kind so far, which are then forgotten."""
+        found = [message for message in self.sent if isinstance(message, kind)]
+        self.sent = [message for message in self.sent if not isinstance(message, kind)]
+        return found
+
+
+class Play:
+    """One job with its agent and workers."""
+
+    def __init__(self, journal, *, time=None, registry=None, **spec):
+        self.time = time or FakeTime()
+        self.registry = registry or Registry(journal, clock=self.time.clock())
+        self.spec = JobSpec(**{"name": "j", "script": "train.py", "min_workers": 1, "max_workers": 4, **spec})
+        self.job = self.registry.create(self.spec)
+        self.agent = FakeLink()
+        self.registry.agent_arrived(AgentHello("j", "here", 77), self.agent)
+        self.links = {}
+        self.records = {}
+        self.step_s = 1.0
+        self.shards = 8
+
+    def start_workers(self):
+        """Let every worker that was asked for start, connect and be ready."""
+        for message in self.agent.take(StartWorker):
+            self.hello(message.worker)
+            self.say(message.worker, WorkerReady(self.shards, 64, total_steps=100, epochs=2))
+
+    def hello(self, worker, **fields):
+        pid = 1000 + int(worker[1:])
+        agent_said(self.job, WorkerStarted(worker, pid))
+        link = self.links[worker] = FakeLink()
+        self.records[worker] = worker_connected(self.job, WorkerHello("j", worker, pid, "127.0.0.1", 5, **fields), link)
+        return link
+
+    def say(self, worker, message):
+        if self.records[worker] is not None:  # else it was told to exit
+            worker_said(self.job, self.records[worker], message)
+
+    def enter(self, *, step=None, recomputed=None, received=0):
+        """All members of the newest announced generation enter it; returns it. ``recomputed``: worker -> shards."""
+        forms = [form for link in self.links.values() for form in link.take(FormGeneration)]
+        form = max(forms, key=lambda form: form.generation)
+        step = self.job.progress.step if step is None else step
+        for member in form.members:
+            shards = (recomputed or {}).get(member.worker, [])
+            self.say(
+                member.worker,
+                GenerationEntered(form.generation, step, [0], shards_recomputed=shards, bytes_received=received),
+            )
+        return form
+
+    def commit(self, worker, count, *, loss=1.0):
+        """``count`` commits, one each ``step_s``."""
+        first = self.job.progress.step
+        times = []
+        for _ in range(count):
+            self.time.now_s += self.step_s
+            times.append(self.time.now_s)
+        samples = (first + count) * 64
+        self.say(worker, StepsCommitted(first, times, [loss] * count, epoch=0, samples=samples))
+
+    def die(self, worker, code=-9):
+        agent_said(self.job, WorkerExited(worker, 1000 + int(worker[1:]), code))
+
+    def recover(self):
+        """Everyone who was interrupted answers that it holds the state."""
+        for worker, link in self.links.items():
+            for message in link.take(Interrupt):
+                self.say(worker, Interrupted(message.generation, stateful=True, entered=message.generation))
+
+    def finish(self, worker, digest="aa"):
+        self.say(worker, WorkerFinished(digest, self.job.progress.step, self.job.progress.step * 64, 0.25))
+
+    def kinds(self):
+        return [event.kind for event in self.job.events()]
+
+    def event(self, kind):
+        (event,) = [event for event in self.job.events() if event.kind == kind]
+        return event

@@ -1,0 +1,397 @@
+import pytest
+from control_fakes import FakeLink, FakeTime
+
+from pliant.control.agent_desk import agent_closed, agent_connected
+from pliant.control.registry import Registry
+from pliant.control.worker_desk import worker_closed, worker_connected
+from pliant.errors import CoordinatorError, ProtocolError
+from pliant.wire.api import JobSpec, PlanEvent
+from pliant.wire.messages import (
+    AgentHello,
+    CallEnded,
+    FormGeneration,
+    GenerationEntered,
+    GenerationFailed,
+    Interrupt,
+    Interrupted,
+    MilestonePassed,
+    MilestoneReached,
+    Retire,
+    SignalWorker,
+    StartWorker,
+    StepsCommitted,
+    StopAgent,
+    StopJob,
+    Welcome,
+    WorkerFailed,
+    WorkerHello,
+    WorkerLeaving,
+    WorkerProgress,
+    WorkerReady,
+)
+
+
+def running(play, workers, **spec):
+    scene = play(start_workers=workers, **spec)
+    scene.start_workers()
+    scene.enter(step=0)
+    return scene
+
+
+def test_founding_and_finish(play):
+    scene = play(start_workers=2)
+    assert [m.worker for m in scene.agent.sent] == ["w1", "w2"]
+    assert scene.job.state == "starting"
+    scene.start_workers()
+    assert all(link.take(Welcome)[0].founding for link in scene.links.values())
+    assert [member.worker for member in scene.enter().members] == ["w1", "w2"]
+    assert scene.job.state == "running"
+    scene.commit("w1", 10)
+    scene.say("w2", WorkerProgress(10, "training", [4, 5]))
+    status = scene.job.status()
+    assert (status.step, status.total_steps, status.samples, status.shards) == (10, 100, 640, 8)
+    assert [(w.worker, w.pid, w.rank, w.state, w.shards, w.step) for w in status.workers] == [
+        ("w1", 1001, 0, "starting", [], 0),
+        ("w2", 1002, 1, "training", [4, 5], 10),
+    ]
+    scene.finish("w1")
+    scene.finish("w2")
+    assert scene.agent.take(StopAgent)
+    status, report = scene.job.status(), scene.job.report()
+    assert (status.state, status.error, status.weights_sha256) == ("finished", None, "aa")
+    assert (report.steps, report.samples, report.final_loss) == (10, 640, 0.25)
+    assert report.median_step_s == pytest.approx(1.0)
+    assert report.wall_s == pytest.approx(10.0)
+    assert report.goodput == pytest.approx(1.0)
+    assert report.workers_over_time == [(0.0, 2)]
+    assert scene.kinds() == ["job_started", "generation_founded", "job_finished"]
+
+
+def test_frozen_after_the_end(play):
+    scene = running(play, 1)
+    scene.commit("w1", 3)
+    scene.finish("w1")
+    before = scene.job.report()
+    scene.say("w1", StepsCommitted(3, [9999.0], [1.0], 0, 64))
+    scene.die("w1", 0)
+    assert scene.job.report() == before
+    scene.job.stop(now=True)
+    assert scene.job.status().state == "finished"
+
+
+def test_different_weights_fail_the_job(play):
+    scene = running(play, 2)
+    scene.finish("w1", "aa11")
+    scene.finish("w2", "bb22")
+    status = scene.job.status()
+    assert (status.state, status.failure) == ("failed", "script")
+    assert "different weights" in status.error
+    assert "w1: aa11" in status.error
+    assert "w2: bb22" in status.error
+
+
+def test_script_failure_shows_the_traceback_and_ends_all(play):
+    scene = running(play, 2)
+    scene.say("w2", WorkerFailed("ValueError: x", "Traceback ...\nValueError: x\n"))
+    status = scene.job.status()
+    assert (status.state, status.failure) == ("failed", "script")
+    assert status.error == "Traceback ...\nValueError: x"
+    assert scene.links["w1"].take(Retire)
+    assert scene.agent.take(StopAgent)
+    assert "ValueError: x" in scene.event("job_failed").message
+    assert not scene.agent.take(StartWorker)
+
+
+def test_crash_costs_are_told(play):
+    scene = running(play, 3)
+    scene.commit("w1", 10)
+    scene.time.now_s += 0.5
+    scene.die("w2")
+    lost = scene.event("worker_lost")
+    assert (lost.workers_before, lost.workers_after, lost.stall_s) == (3, None, None)
+    assert "SIGKILL" in lost.message
+    assert "step 10" in lost.message
+    scene.recover()
+    scene.time.now_s += 2.5
+    form = scene.enter(recomputed={"w1": [2], "w3": [3, 4]}, received=100)
+    assert (form.kind, [m.worker for m in form.members]) == ("recovery", ["w1", "w3"])
+    scene.commit("w1", 1)
+    assert scene.event("worker_lost").stall_s is None  # one more commit belongs to it
+    scene.commit("w1", 1)
+    lost = scene.event("worker_lost")
+    assert lost.workers_after == 2
+    assert lost.shards_recomputed == 3
+    assert lost.bytes_moved == 200
+    assert lost.stall_s == pytest.approx(0.5 + 2.5 + 1.0 - 1.0)
+    assert [m.worker for m in scene.agent.take(StartWorker)] == ["w4"]  # a replacement
+
+
+def test_two_deaths_share_one_stall(play):
+    scene = running(play, 3)
+    scene.commit("w1", 5)
+    scene.die("w1")
+    scene.die("w3")
+    scene.recover()
+    scene.time.now_s += 3
+    scene.enter()
+    scene.commit("w2", 2)
+    first, second = [event for event in scene.job.events() if event.kind == "worker_lost"]
+    assert (first.workers_before, second.workers_before) == (3, 2)
+    assert first.workers_after == second.workers_after == 1
+    assert first.stall_s == second.stall_s == pytest.approx(3.0)
+
+
+def test_all_lost(play):
+    scene = running(play, 2)
+    scene.commit("w1", 5)
+    scene.die("w1")
+    scene.die("w2")
+    status = scene.job.status()
+    assert (status.state, status.failure) == ("failed", "lost")
+    assert "step" in status.error or "state" in status.error
+    assert [e.workers_after for e in scene.job.events() if e.kind == "worker_lost"] == [0, 0]
+
+
+def test_grow_and_shrink(play):
+    scene = running(play, 1)
+    scene.commit("w1", 5)
+    scene.job.scale(3)
+    scene.start_workers()
+    assert not scene.links["w2"].take(Welcome)[0].founding
+    while scene.links["w1"].sent and any(isinstance(m, FormGeneration) for m in scene.links["w1"].sent):
+        scene.enter(received=50)
+    scene.commit("w1", 2)
+    joined = [event for event in scene.job.events() if event.kind == "workers_joined"]
+    assert joined[-1].workers_after == 3
+    assert joined[0].workers_before == 1
+    assert all(event.stall_s is not None and event.bytes_moved for event in joined)
+    scene.job.scale(1)
+    scene.enter()
+    scene.commit("w1", 2)
+    shrunk = scene.event("workers_shrunk")
+    assert (shrunk.workers_before, shrunk.workers_after) == (3, 1)
+    assert shrunk.stall_s == pytest.approx(0.0)
+    assert scene.links["w3"].take(Retire)
+    scene.die("w3", 0)
+    scene.die("w2", 0)
+    assert "worker_lost" not in scene.kinds()
+    assert [count for _, count in scene.job.report().workers_over_time][-1] == 1
+
+
+def test_planned_leave_is_not_a_loss(play):
+    scene = running(play, 2)
+    scene.commit("w1", 3)
+    scene.say("w2", WorkerLeaving("SIGTERM"))
+    # The leaver's process may end before any word of those who stay has arrived.
+    scene.die("w2", 0)
+    scene.enter()
+    scene.commit("w1", 2)
+    left = scene.event("worker_left")
+    assert (left.workers_before, left.workers_after) == (2, 1)
+    assert not scene.links["w1"].take(Interrupt)
+    assert "worker_lost" not in scene.kinds()
+
+
+def test_newcomer_that_dies_costs_nothing(play):
+    scene = running(play, 1)
+    scene.job.scale(2)
+    scene.hello("w2")
+    scene.die("w2", 1)
+    assert scene.event("newcomer_lost").workers_after == 1
+    assert "worker_lost" not in scene.kinds()
+    assert [m.worker for m in scene.agent.take(StartWorker)][-1] == "w3"
+
+
+def test_plan_fires_once_also_after_a_crash(play):
+    plan = [PlanEvent(4, scale=3), PlanEvent(4, kill=1), PlanEvent(9, leave=1), PlanEvent(50, kill=1)]
+    scene = play(start_workers=2, plan=plan)
+    scene.start_workers()
+    assert scene.links["w1"].take(Welcome)[0].milestones == [4, 9, 50]
+    scene.enter(step=0)
+    scene.commit("w1", 4)
+    scene.say("w1", MilestoneReached(4))
+    assert scene.links["w1"].take(MilestonePassed) == [MilestonePassed(4)]
+    assert scene.agent.take(SignalWorker) == [SignalWorker("w2", 9)]
+    assert scene.event("scale_requested").workers_after == 3
+    scene.die("w2")
+    scene.say("w1", MilestoneReached(4))
+    assert scene.links["w1"].take(MilestonePassed) == [MilestonePassed(4)]
+    assert scene.agent.take(SignalWorker) == []
+    scene.recover()
+    scene.enter()
+    scene.commit("w1", 5)
+    scene.say("w1", MilestoneReached(9))
+    assert scene.agent.take(SignalWorker) == [SignalWorker("w1", 15)]
+    scene.finish("w1")
+    assert "kill = 1 at step 50" in scene.event("plan_unreached").message
+
+
+@pytest.mark.parametrize("workers", [0, 5, -1, 10**9])
+def test_scale_out_of_bounds(play, workers):
+    scene = running(play, 1)
+    with pytest.raises(CoordinatorError, match=rf"{workers} workers.*from 1 to 4") as caught:
+        scene.job.scale(workers)
+    assert caught.value.status == 422
+    assert scene.job.status().target_workers == 1
+
+
+def test_scale_above_shards(play):
+    scene = play(start_workers=1)
+    scene.shards = 2
+    scene.start_workers()
+    with pytest.raises(CoordinatorError, match=r"3 workers .* 2 shards: 1 of them would have nothing") as caught:
+        scene.job.scale(3)
+    assert caught.value.status == 422
+
+
+def test_more_workers_than_shards_at_the_start(play):
+    scene = play(start_workers=4)
+    scene.shards = 3
+    scene.start_workers()
+    status = scene.job.status()
+    assert (status.state, status.failure) == ("failed", "config")
+    assert "4 workers" in status.error
+    assert "3 shards" in status.error
+
+
+def test_workers_must_agree_on_the_recipe(play):
+    scene = play(start_workers=2)
+    scene.hello("w1")
+    scene.hello("w2")
+    scene.say("w1", WorkerReady(8, 64))
+    scene.say("w2", WorkerReady(4, 64))
+    status = scene.job.status()
+    assert status.failure == "config"
+    assert "w2" in status.error
+    assert "shards=4" in status.error
+
+
+def test_stop_at_a_boundary_and_now(play):
+    scene = running(play, 1)
+    scene.commit("w1", 3)
+    scene.job.stop(now=False)
+    assert scene.job.state == "stopping"
+    assert scene.links["w1"].take(StopJob)
+    with pytest.raises(CoordinatorError, match="stopping"):
+        scene.job.scale(2)
+    scene.finish("w1")
+    assert scene.job.status().state == "stopped"
+    assert scene.job.status().weights_sha256 == "aa"
+
+
+def test_stop_now(play):
+    scene = running(play, 1)
+    scene.job.stop(now=True)
+    assert scene.job.status().state == "stopped"
+    assert scene.agent.take(StopAgent) == [StopAgent(0.0)]
+
+
+def test_calls_are_kept_and_relayed_to_newcomers(play):
+    scene = running(play, 1)
+    scene.job.scale(2)
+    link = scene.hello("w2")
+    call = CallEnded(0, "evaluate")
+    scene.say("w1", call)
+    scene.say("w1", call)
+    assert link.take(CallEnded) == [call]
+    assert not scene.links["w1"].take(CallEnded)
+    worker_closed(scene.job, scene.records["w2"], link)
+    assert scene.hello("w2").take(Welcome)[0].calls == [call]
+
+
+def test_messages_wait_for_a_worker_that_is_away(play):
+    scene = running(play, 2)
+    worker_closed(scene.job, scene.records["w1"], scene.links["w1"])
+    assert "worker_lost" not in scene.kinds()
+    scene.die("w2")
+    link = scene.hello("w1", generation=1, stateful=True)
+    assert isinstance(link.sent[0], Welcome)
+    assert link.take(Interrupt)
+
+
+def test_silent_worker_is_killed_after_patience(play):
+    scene = running(play, 2, patience_s=5.0)
+    scene.die("w2")
+    scene.registry.tick()
+    scene.time.now_s += 4.9
+    scene.registry.tick()
+    assert not scene.agent.take(SignalWorker)
+    scene.time.now_s += 0.2
+    scene.registry.tick()
+    assert scene.agent.take(SignalWorker) == [SignalWorker("w1", 9)]
+    assert "w1" in scene.event("worker_silent").message
+
+
+def test_agent_lost_and_back(play):
+    scene = running(play, 1, patience_s=5.0)
+    agent_closed(scene.job, scene.agent)
+    scene.time.now_s += 6
+    scene.registry.tick()
+    assert scene.event("agent_lost")
+    assert scene.job.state == "running"
+    with pytest.raises(ProtocolError, match="another agent"):
+        agent_connected(scene.job, AgentHello("j", "here", 78), scene.agent)
+    agent_connected(scene.job, AgentHello("j", "here", 77, {"w1": 1001}), scene.agent)
+    assert scene.event("agent_returned")
+    assert scene.job.state == "running"
+
+
+def test_agent_that_returns_without_a_worker_reports_its_end(play):
+    scene = running(play, 2)
+    agent_closed(scene.job, scene.agent)
+    agent_connected(scene.job, AgentHello("j", "here", 77, {"w1": 1001}), scene.agent)
+    assert "w2" in scene.event("worker_lost").message
+
+
+def test_agent_and_workers_lost_end_the_job(play):
+    scene = running(play, 1, patience_s=5.0)
+    agent_closed(scene.job, scene.agent)
+    worker_closed(scene.job, scene.records["w1"], scene.links["w1"])
+    scene.time.now_s += 6
+    scene.registry.tick()
+    assert scene.job.status().failure == "lost"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        GenerationEntered(7, 0, []),
+        GenerationFailed(7, "x"),
+        Interrupted(7, True),
+        Interrupted(-1, True),
+        StepsCommitted(0, [1.0], [1.0], 0, 1),
+        MilestoneReached(0),
+        CallEnded(0, "steps"),
+        WorkerReady(0, 1),
+        WorkerHello("j", "w1", 1, "h", 1),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_out_of_order_messages_are_refused_and_change_nothing(play, message):
+    scene = play(start_workers=1)
+    scene.hello("w1")
+    before = scene.job.status()
+    with pytest.raises(ProtocolError):
+        scene.say("w1", message)
+    assert scene.job.status() == before
+    scene.say("w1", WorkerReady(8, 64))
+    scene.enter(step=0)
+    assert scene.job.state == "running"
+
+
+def test_unknown_worker_is_told_to_exit(play):
+    scene = play()
+    scene.agent.take(StartWorker)
+    link = scene.links["x"] = FakeLink()
+    from_nowhere = WorkerHello("j", "w99", 5, "h", 1)
+    assert worker_connected(scene.job, from_nowhere, link) is None
+    assert link.take(Retire)
+
+
+def test_job_without_agent_gives_up(journal):
+    time = FakeTime()
+    registry = Registry(journal, clock=time.clock())
+    job = registry.create(JobSpec("alone", "t.py"))
+    time.now_s += 61
+    registry.tick()
+    assert "no agent" in job.status().error

@@ -1,0 +1,93 @@
+"""Thousands of simulated jobs; and that the referee sees a broken protocol."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from pliant.membership import state
+from pliant.sim.group import Group
+from pliant.sim.ledger import ViolationError
+from pliant.sim.scenario import Scenario
+from pliant.sim.worker import SimWorker
+from pliant.sim.world import simulate
+
+BLOCK = 600
+
+
+@pytest.mark.parametrize("block", range(8))
+def test_thousands_of_seeds(block):
+    """On a failure the message names the seed: ``simulate(seed)`` does it again."""
+    outcomes: Counter[str] = Counter()
+    faults = 0
+    for seed in range(block * BLOCK, (block + 1) * BLOCK):
+        result = simulate(seed)
+        outcomes[result.outcome] += 1
+        faults += result.faults
+    assert faults > BLOCK / 2, "the faults did not fire"
+    assert outcomes["finished"] > BLOCK / 2
+    assert outcomes["failed-lost"] > 0
+    assert outcomes["stopped"] > 0
+
+
+def test_the_same_seed_does_the_same():
+    assert [simulate(seed) for seed in range(40)] == [simulate(seed) for seed in range(40)]
+
+
+def test_scenarios_without_faults_always_finish():
+    calm = [seed for seed in range(600) if not Scenario.from_seed(seed).faults]
+    assert len(calm) > 50
+    assert {simulate(seed).outcome for seed in calm} == {"finished"}
+
+
+def find_violation(seeds: int = 4000) -> str:
+    """The first story told within so many seeds."""
+    for seed in range(seeds):
+        try:
+            simulate(seed)
+        except ViolationError as error:
+            return str(error)
+    return ""
+
+
+def test_committing_without_acknowledgements_is_found(monkeypatch):
+    """Whoever is one behind and does not hold the gradient cannot be helped."""
+    gather = Group.gather
+
+    def careless(self: Group, kind: str, number: int, sources=None):
+        return {} if kind == "ack" else gather(self, kind, number, sources)
+
+    monkeypatch.setattr(Group, "gather", careless)
+    story = find_violation()
+    assert story.startswith("seed ")
+    assert "cannot catch up" in story
+
+
+def test_going_back_on_a_promise_is_found(monkeypatch):
+    """A member that drops a planned group although the pass in flight may switch to it."""
+
+    def refuse(self: SimWorker) -> None:
+        promised, self.main.promised = self.main.promised, 0
+        normal(self)
+        self.main.promised = promised
+
+    normal = SimWorker.refuse_failed_plan
+    monkeypatch.setattr(SimWorker, "refuse_failed_plan", refuse)
+    assert "without its group" in find_violation(20000)
+
+
+def test_keeping_outdated_leavers_is_found(monkeypatch):
+    """A recovery that takes leavers along although the others may have gone further."""
+
+    def survivors(roster, *, current, planned):
+        order = dict.fromkeys((*current.members, *(planned.members if planned else ())))
+        return [worker for worker in roster.only_live(order) if roster[worker].stateful]
+
+    monkeypatch.setattr(state, "survivors", survivors)
+    assert "cannot catch up" in find_violation(20000)
+
+
+def test_a_worker_that_never_answers_is_found(monkeypatch):
+    monkeypatch.setattr(SimWorker, "_on_interrupt", lambda self, generation: None)
+    assert "never ends" in find_violation()
