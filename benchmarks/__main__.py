@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from datetime import date
 from pathlib import Path
@@ -40,6 +41,7 @@ def measure_steps(*, quick: bool) -> list[steps.StepResult]:
 def main() -> int:
     """Measure the parts asked for."""
     args = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended then, too
     torch.set_num_threads(1)
     parts = args.only or PARTS
     results = Results(date.today().isoformat(), args.quick, this_machine())

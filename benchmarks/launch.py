@@ -33,7 +33,7 @@ def pliant_home() -> Iterator[dict[str, str]]:
         try:
             yield env
         finally:
-            subprocess.run([*PLIANT, "down"], env=env, check=False, capture_output=True)
+            subprocess.run([*PLIANT, "down", "--force"], env=env, check=False, capture_output=True)
 
 
 def start_pliant(env: dict[str, str], options: Sequence[str], script_args: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -90,7 +90,7 @@ def fit(points: Sequence[Measured], *, cores: int) -> Link:
 
 
 def _features(point: Measured, *, cores: int) -> numpy.ndarray:
-    """What alpha, overhead and beta are multiplied by. On one machine all workers share its cores, also for moving bytes."""
+    """What alpha, overhead and beta are multiplied by. On one machine the workers share its cores for moving bytes."""
     crowding = max(1.0, point.workers / cores)
     unit = Link(0.0, 0.0, 1.0)
     direct = cost("direct", point.workers, gradient_bytes=point.gradient_bytes, buckets=point.buckets, link=unit)

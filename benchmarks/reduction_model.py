@@ -1,14 +1,14 @@
 """(d) An alpha-beta model of three ways to reduce a gradient over n workers, from 2 to 4,096. Pure arithmetic.
 
-A message costs ``alpha_s`` of waiting until it is there and ``overhead_s`` of its sender's and receiver's time; a byte costs
-``beta_s`` where it is sent (sending and receiving overlap on a full-duplex link). All three send the least
-bytes there can be, 2 (n - 1) / n of the gradient per worker; what tells them apart is the number of messages, how many of them wait for
-each other, and whose additions they allow:
+A message costs ``alpha_s`` of waiting until it is there and ``overhead_s`` of its sender's and receiver's time; a byte
+costs ``beta_s`` where it is sent (sending and receiving overlap on a full-duplex link). All three send the least bytes
+there can be, 2 (n - 1) / n of the gradient per worker. What tells them apart is the number of messages, how many of
+those wait for each other, and whose additions they allow:
 
-* direct: everyone sends everyone their slice of the partial sums, then the result. 2 (n - 1) messages, two waits in a row. Any
-  order of additions, any deal of the shards: each slice's owner has all partial sums and adds them in the tree's order.
-* halving: recursive halving and doubling. 2 log2(n) messages, each waiting for the one before. The pairs are the tree's own if every worker
-  holds one aligned, equally large subtree (n a power of two); then the additions are the tree's.
+* direct: everyone sends everyone their slice of the partial sums, then the result. 2 (n - 1) messages, two waits in a
+  row. Any deal of the shards: each slice's owner has all partial sums and adds them in the tree's order.
+* halving: recursive halving and doubling. 2 log2(n) messages, each waiting for the one before. The pairs are the tree's
+  own if every worker holds one aligned, equally large subtree (n a power of two); then the additions are the tree's.
 * ring: 2 (n - 1) messages in a row. Adds along the ring: the order depends on n, so the bits do, too.
 
 Thakur, Rabenseifner, Gropp: Optimization of Collective Communication Operations in MPICH, 2005.

@@ -7,6 +7,7 @@ Exit code 0 if both runs ended with the same bits, 1 if not; that of ``pliant ru
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,7 @@ def show(disturbed: Report, undisturbed: Report, sample: str) -> bool:
 
 def main() -> int:
     """Both runs, in a home directory of their own that is gone afterwards."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the coordinator is ended then, too
     OUT.mkdir(parents=True, exist_ok=True)
     sample_path = OUT / "sample.txt"
     with tempfile.TemporaryDirectory(prefix="pliant-demo-") as home:
@@ -62,7 +64,7 @@ def main() -> int:
             heading("The same recipe, undisturbed, on one worker")
             undisturbed = run("undisturbed", "--workers", "1")
         finally:
-            subprocess.run([*PLIANT, "down"], check=False, capture_output=True)
+            subprocess.run([*PLIANT, "down", "--force"], check=False, capture_output=True)
     sample = sample_path.read_text(encoding="utf-8")
     same = show(disturbed, undisturbed, sample)
     page = OUT / "report.html"

@@ -44,9 +44,13 @@ def start_agent(coordinator: FakeCoordinator, mark: str) -> Iterator[Callable[..
         command += ["--job", "j", "--script", "train.py", "--entry", "agent_entries:obey_args"]
         command += ["--preload", "json", *options, "--", *words]
         path = str(Path(__file__).parent)
-        process = subprocess.Popen(
-            command, env={**os.environ, "PYTHONPATH": path, MARK: mark, **environment}, start_new_session=True
-        )
+        with (coordinator.home.path / "agent.err").open("ab") as errors:
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, "PYTHONPATH": path, MARK: mark, **environment},
+                start_new_session=True,
+                stderr=errors,
+            )
         started.append(process)
         return process
 

@@ -145,9 +145,11 @@ def test_a_second_sigterm_does_not_wait_for_the_grace(coordinator, start_agent):
     start_worker(coordinator)
     wait_until(lambda: "waiting" in log(coordinator), "the worker waits")
     agent.send_signal(signal.SIGTERM)
-    while agent.poll() is None:
-        agent.send_signal(signal.SIGTERM)
+    said = coordinator.home.path / "agent.err"
+    wait_until(lambda: "SIGTERM: ending the workers" in said.read_text(), "the agent has seen the first one")
+    agent.send_signal(signal.SIGTERM)
     assert coordinator.expect(WorkerExited).exit_code == -9
+    assert agent.wait(timeout=DEADLINE_S) == 0
 
 
 def test_reconnects_with_its_workers_and_reports_what_ended_meanwhile(coordinator, start_agent):
@@ -194,6 +196,16 @@ def test_a_killed_template_costs_no_worker_and_is_replaced(coordinator, start_ag
 def test_an_agent_without_workers_and_coordinator_ends(coordinator, start_agent):
     agent = start_agent(options=("--lonely-s", "0.1"))
     greet(coordinator)
+    coordinator.home.coordinator.unlink()
+    coordinator.drop()
+    assert agent.wait(timeout=DEADLINE_S) == 1
+
+
+def test_an_agent_whose_workers_have_ended_does_not_wait_for_another_coordinator(coordinator, start_agent):
+    agent = start_agent("print=x")
+    greet(coordinator)
+    start_worker(coordinator)
+    coordinator.expect(WorkerExited)
     coordinator.home.coordinator.unlink()
     coordinator.drop()
     assert agent.wait(timeout=DEADLINE_S) == 1

@@ -51,7 +51,12 @@ class Pliant:
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
         return subprocess.run(
-            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+            self.command(*arguments),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
         )
 
     def start(self, *arguments: str, output: Path) -> subprocess.Popen[str]:

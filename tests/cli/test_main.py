@@ -29,7 +29,9 @@ def imported_by(*arguments, home) -> set[str]:
     return {name.partition(".")[0] for name in done.stderr.rpartition("MODULES")[2].split()}
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("status",), ("run", "--help"), ("scale", "--help"), ("up", "--help")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("status",), ("run", "--help"), ("scale", "--help"), ("up", "--help")]
+)
 def test_quick_commands_import_nothing_heavy(tmp_path, arguments):
     assert imported_by(*arguments, home=tmp_path) & set(HEAVY[:1]) == set()
     if arguments != ("run", "--help"):

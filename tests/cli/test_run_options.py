@@ -53,7 +53,7 @@ def test_the_name_is_made_from_the_script(tmp_path):
     [
         (["--workers", "4:1"], ["--workers 4:1: MIN is above MAX", "--workers 1:4"]),
         (["--workers", "0"], ["--workers 0", "at least 1"]),
-        (["--workers", "-1:2"], ["--workers -1:2", "at least 1"]),
+        (["--workers=-1:2"], ["--workers -1:2", "at least 1"]),
         (["--workers", "0:3"], ["--workers 0:3", "at least 1"]),
         (["--workers", "two"], ["--workers two is not a number or MIN:MAX"]),
         (["--workers", "1:2:3"], ["--workers 1:2:3 is not a number or MIN:MAX"]),
@@ -111,5 +111,14 @@ def test_everything_wrong_is_told_at_once(tmp_path):
     )  # fmt: skip
     assert len(found) == 8
     text = "\n".join(found)
-    for part in ("missing.py", "--start 7", "--threads 0", "'a b'", "1: scale = 9", "2: no action", "/no", "--patience"):
+    for part in (
+        "missing.py",
+        "--start 7",
+        "--threads 0",
+        "'a b'",
+        "1: scale = 9",
+        "2: no action",
+        "/no",
+        "--patience",
+    ):
         assert part in text

@@ -1,5 +1,7 @@
 """The reconnecting socket against a server that comes and goes."""
 
+import contextlib
+import socket
 import threading
 import time
 
@@ -24,7 +26,7 @@ class Server:
         self.tokens = []
         self.connections = []
         self.changed = threading.Condition()
-        self.server = serve(self.handle, "127.0.0.1", port, compression=None)
+        self.server = serve(self.handle, "127.0.0.1", port, compression=None, close_timeout=0.2)
         self.port = self.server.socket.getsockname()[1]
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()
@@ -78,8 +80,84 @@ def open_socket():
         return sockets[-1]
 
     yield open_
-    for socket in sockets:
-        socket.close(flush_s=0)
+    for control in sockets:
+        control.close(flush_s=0)
+
+
+class Relay:
+    """Between a client and a server. After :meth:`swallow`, the client's bytes go nowhere, so no pong can come."""
+
+    def __init__(self, port):
+        self.port_behind = port
+        self.swallowing = False
+        self.swallowed = threading.Event()
+        self.pairs = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.threads = []
+        self._run(self.accept)
+
+    def _run(self, target, *args):
+        self.threads.append(threading.Thread(target=target, args=args))
+        self.threads[-1].start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self.port_behind))
+            self.pairs.append((client, server))
+            self._run(self.pump, client, server, True)
+            self._run(self.pump, server, client, False)
+
+    def pump(self, source, sink, from_client):
+        try:
+            while data := source.recv(65536):
+                if from_client and self.swallowing:
+                    self.swallowed.set()
+                else:
+                    sink.sendall(data)
+        except OSError:
+            pass
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def swallow(self):
+        self.swallowing = True
+
+    def cut(self):
+        """End the connections there are; later ones pass."""
+        self.swallowing = False
+        for pair in self.pairs:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.cut()
+        for thread in self.threads:
+            thread.join(DEADLINE_S)
+            assert not thread.is_alive()
+        for pair in self.pairs:
+            for end in pair:
+                end.close()
+
+
+@pytest.fixture
+def start_relay():
+    relays = []
+
+    def start(server):
+        relays.append(Relay(server.port))
+        return relays[-1]
+
+    yield start
+    for relay in relays:
+        relay.close()
 
 
 def url(server):
@@ -88,10 +166,10 @@ def url(server):
 
 def test_hello_first_then_in_order(start_server, open_socket):
     server = start_server()
-    socket = open_socket(url(server))
+    control = open_socket(url(server))
     for step in range(600):
-        socket.send(MilestoneReached(step))
-    assert socket.flush(DEADLINE_S)
+        control.send(MilestoneReached(step))
+    assert control.flush(DEADLINE_S)
     server.wait(lambda: len(server.heard) == 601, "all messages")
     assert isinstance(server.heard[0][1], WorkerHello)
     assert server.milestones() == list(range(600))
@@ -121,93 +199,100 @@ def test_delivers_to_the_callback_and_survives_its_errors(start_server, open_soc
 
 def test_never_blocks_while_nobody_is_there_and_finds_another_port(start_server, open_socket):
     where = {"url": None}
-    socket = open_socket(lambda: where["url"])
+    control = open_socket(lambda: where["url"])
     begin_s = time.monotonic()
     for step in range(1000):
-        socket.send(MilestoneReached(step))
-    socket.send(WorkerProgress(1, "training", []))
+        control.send(MilestoneReached(step))
+    control.send(WorkerProgress(1, "training", []))
     assert time.monotonic() - begin_s < 1.0
-    assert not socket.connected
+    assert not control.connected
     first = start_server()
     where["url"] = url(first)
     first.wait(lambda: len(first.milestones()) == 1000, "what was kept")
     assert not any(isinstance(message, WorkerProgress) for _, message in first.heard)
-    assert socket.flush(DEADLINE_S)
+    assert control.flush(DEADLINE_S)
     first.close()
-    socket.send(MilestoneReached(1000))
+    control.send(MilestoneReached(1000))
     second = start_server()
     where["url"] = url(second)
     second.wait(lambda: second.milestones() == [1000], "only what the first did not get")
     assert isinstance(second.heard[0][1], WorkerHello)
 
 
-def test_what_was_under_way_is_sent_again(start_server, open_socket):
-    def behave(connection, number):
-        # The first connection is cut without an answer to any ping.
-        if number == 1:
-            connection.socket.shutdown(2)
-
-    server = start_server(behave)
-    socket = open_socket(url(server))
-    for step in range(50):
-        socket.send(MilestoneReached(step))
-    assert socket.flush(DEADLINE_S)
-    later = [message.step for number, message in server.heard if number > 1 and isinstance(message, MilestoneReached)]
-    assert later == list(range(50))
-
-
-def test_a_message_that_is_never_taken_is_dropped(start_server, open_socket):
-    def behave(connection, number):
-        if number == 1 and server.milestones():
-            connection.close(1008, "no")
-
-    server = start_server(behave)
-    socket = open_socket(url(server))
+def test_what_was_under_way_is_sent_again(start_server, start_relay, open_socket):
+    server = start_server()
+    relay = start_relay(server)
+    control = open_socket(url(relay))
     server.wait(lambda: len(server.heard) == 1, "hello")
-    socket.send(MilestoneReached(1))
+    relay.swallow()
+    for step in range(50):
+        control.send(MilestoneReached(step))
+    assert relay.swallowed.wait(DEADLINE_S)
+    assert not control.flush(0.2)
+    assert server.milestones() == []
+    relay.cut()
+    server.wait(lambda: len(server.milestones()) == 50, "all of them")
+    assert server.heard[2:] == [(2, MilestoneReached(step)) for step in range(50)]
+    assert control.flush(DEADLINE_S)
+
+
+@pytest.mark.parametrize(("code", "arrive"), [(1008, [2]), (1009, [2]), (1011, [1, 2])])
+def test_only_messages_that_are_never_taken_are_dropped(start_server, start_relay, open_socket, code, arrive):
+    server = start_server()
+    relay = start_relay(server)
+    control = open_socket(url(relay))
+    server.wait(lambda: len(server.heard) == 1, "hello")
+    relay.swallow()
+    control.send(MilestoneReached(1))
+    assert relay.swallowed.wait(DEADLINE_S)
+    server.connections[0].close(code, "no")
+    relay.cut()
     server.wait(lambda: len(server.connections) == 2, "it comes back")
-    socket.send(MilestoneReached(2))
+    control.send(MilestoneReached(2))
     server.wait(lambda: (2, MilestoneReached(2)) in server.heard, "the next message")
-    assert (2, MilestoneReached(1)) not in server.heard
+    assert server.milestones() == arrive
 
 
 def test_too_large_is_said_to_the_sender(start_server, open_socket):
-    socket = open_socket(url(start_server()))
+    control = open_socket(url(start_server()))
     with pytest.raises(ProtocolError, match="bytes as JSON"):
-        socket.send(CallEnded(0, "steps", msgspec.Raw(msgspec.json.encode("x" * (1 << 20)))))
+        control.send(CallEnded(0, "steps", msgspec.Raw(msgspec.json.encode("x" * (1 << 20)))))
 
 
 def test_close_flushes_and_may_be_repeated(start_server, open_socket):
     server = start_server()
-    socket = open_socket(url(server))
+    control = open_socket(url(server))
     for step in range(100):
-        socket.send(MilestoneReached(step))
-    socket.close(flush_s=DEADLINE_S)
+        control.send(MilestoneReached(step))
+    control.close(flush_s=DEADLINE_S)
+    server.wait(lambda: len(server.milestones()) == 100, "what the server had when it answered")
     assert server.milestones() == list(range(100))
-    socket.close()
-    socket.send(MilestoneReached(5))
-    assert not socket.connected
+    control.close()
+    control.send(MilestoneReached(5))
+    assert not control.connected
     assert threading.active_count() < 50
 
 
 def test_close_does_not_wait_for_a_coordinator_that_is_away(open_socket):
-    socket = open_socket(lambda: None)
-    socket.send(MilestoneReached(1))
+    control = open_socket(lambda: None)
+    control.send(MilestoneReached(1))
     begin_s = time.monotonic()
-    socket.close(flush_s=0.1)
+    control.close(flush_s=0.1)
     assert time.monotonic() - begin_s < 2.0
     assert not any(thread.name.startswith("pliant-control") for thread in threading.enumerate())
 
 
 def test_may_be_closed_from_its_own_callback(start_server, open_socket):
-    closed = threading.Event()
+    bound, closed = threading.Event(), threading.Event()
 
     def take(message):
-        socket.close(flush_s=0)
+        assert bound.wait(DEADLINE_S)  # a message may come before the constructor has returned
+        control.close(flush_s=0)
         closed.set()
 
     def behave(connection, number):
         connection.send(encode(Retire("go")).decode())
 
-    socket = open_socket(url(start_server(behave)), take)
+    control = open_socket(url(start_server(behave)), take)
+    bound.set()
     assert closed.wait(DEADLINE_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import time
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ DEADLINE_S = 10.0
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     parser = verb_parser("down", "End the coordinator of this home directory.", example="pliant down")
-    parser.add_argument("--force", action="store_true", help="also while jobs are running")
+    parser.add_argument("--force", action="store_true", help="also while jobs are running; they are stopped at once")
     given = parser.parse_args(argv)
     home = Home(home_dir())
     address = find_coordinator(home)
@@ -37,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
     if running and not given.force:
         stops = ", ".join(f"`pliant stop {name}`" for name in running)
         raise ConfigError(problem(f"jobs are running: {', '.join(running)}", f"{stops}, or `pliant down --force`"))
+    with Client.of(home) as client:
+        _stop_jobs(client, running)
     if not _end(address):
         note(f"error: the coordinator (pid {address.pid}) has not ended within {DEADLINE_S:g} s")
         return ERROR
@@ -47,15 +50,26 @@ def main(argv: Sequence[str]) -> int:
     return OK
 
 
-def _end(address: Address) -> bool:
-    """SIGTERM, and wait until the process is gone. It answered with our token just now: it is the right one."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(address.pid, signal.SIGTERM)
+def _stop_jobs(client: Client, names: Sequence[str]) -> None:
+    """Kill jobs that would have no coordinator any more; waits, for a while, until they are over."""
+    for name in names:
+        client.stop(name, now=True)
     deadline_s = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline_s:
-        try:
-            os.kill(address.pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.02)
-    return False
+    while not all(is_over(client.job(name)) for name in names) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+
+
+def _end(address: Address) -> bool:
+    """SIGTERM, and wait for the end. The process answered with our token just now: it is the right one."""
+    try:
+        # A descriptor sees the end at once; the number lives on until some parent has collected the process.
+        process = os.pidfd_open(address.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGTERM)
+        ready, _, _ = select.select([process], [], [], DEADLINE_S)
+    finally:
+        os.close(process)
+    return bool(ready)

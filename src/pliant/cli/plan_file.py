@@ -68,7 +68,8 @@ def _table_problems(table: dict[str, Any], *, bounds: tuple[int, int]) -> list[t
     actions = [key for key in ACTIONS if key in table]
     if "at_step" not in table:
         found.append(("at_step is missing", "the event happens once that many steps are committed"))
-    if len(actions) != 1:
+    # An unknown key may well be the misspelt action.
+    if len(actions) > 1 or (not actions and all(key in _KEYS for key in table)):
         have = "no action" if not actions else f"{len(actions)} actions ({', '.join(actions)})"
         found.append((have, "give exactly one of scale, kill, leave; use one [[event]] for each"))
     if not found:

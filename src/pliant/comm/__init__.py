@@ -1,0 +1,1 @@
+"""Process groups between workers, and the tree in which everything is summed."""

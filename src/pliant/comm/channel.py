@@ -1,7 +1,7 @@
 """One connection between two members: frames out, frames in, never blocking.
 
-A frame is a 16-byte header (kind, index, size of the body in bytes; little endian) and the body. Bodies are read straight
-into memory that the handler names, and written straight from memory that the caller owns.
+A frame is a 16-byte header (kind, index, size of the body in bytes; little endian) and the body. Bodies are read
+straight into memory that the handler names, and written straight from memory that the caller owns.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Who is at the other end of a mesh connection: both prove that they know the job's key, nothing secret is sent.
 
-HMAC-SHA256 over both sides' nonces and names (challenge-response as in RFC 2104's intended use). A stranger on the port gets no answer
-that depends on the key, and is cut off after ``timeout_s``.
+HMAC-SHA256 over both sides' nonces and names (challenge-response as in RFC 2104's intended use). A stranger on the
+port gets no answer that depends on the key, and is cut off after ``timeout_s``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def introduce(sock: socket.socket, key: bytes, hello: MeshHello) -> None:
     """Connecting side. Raises ProtocolError if the other side cannot prove itself, OSError if it is gone."""
     _send(sock, msgspec.json.encode(hello))
     proof = _decode(_receive(sock), _Proof)
-    if not hmac.compare_digest(proof.mac, _mac(key, "accept", hello, proof.nonce)):
+    if not hmac.compare_digest(proof.mac.encode(), _mac(key, "accept", hello, proof.nonce).encode()):
         raise ProtocolError(f"{hello.receiver} does not know the key of job {hello.job}")
     _send(sock, _mac(key, "connect", hello, proof.nonce).encode())
 

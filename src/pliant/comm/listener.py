@@ -1,7 +1,7 @@
 """A worker's door: accepts mesh connections for its whole life, and forms groups from them.
 
-Of two members the younger (higher worker number) connects and the older accepts, so every pair has exactly one connection
-per generation. Connections that come before this worker has heard of their generation wait here.
+Of two members the younger (higher worker number) connects and the older accepts, so every pair has exactly one
+connection per generation. Connections that come before this worker has heard of their generation wait here.
 """
 
 from __future__ import annotations

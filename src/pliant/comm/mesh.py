@@ -1,8 +1,8 @@
 """A process group over TCP: one connection for every pair of members (see docs/design/0002).
 
-The thread that drives it moves bytes for all peers in turn, straight between tensors and the kernel, and sleeps in ``poll`` when
-nothing moves. ``abort`` shuts the sockets, which wakes that thread here and at every peer: this is how a
-generation ends within a millisecond of the coordinator's word, whoever is waiting for whom.
+The thread that drives it moves bytes for all peers in turn, straight between tensors and the kernel, and sleeps in
+``poll`` when nothing moves. ``abort`` shuts the sockets, which wakes that thread here and at every peer: this is how
+a generation ends within a millisecond of the coordinator's word, whoever is waiting for whom.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class MeshGroup:
         while True:
             if self._aborted:
                 raise GenerationOverError(f"generation {self.generation} is over")
+            finished = done()  # first, because it may post frames and make room for those that wait
             progress = False
             try:
                 for channel in self._channels.values():
@@ -72,8 +73,7 @@ class MeshGroup:
                 if self._aborted:
                     raise GenerationOverError(f"generation {self.generation} is over") from error
                 raise
-            sending = any(channel.sending for channel in self._channels.values())
-            if not sending and done():
+            if finished and not any(channel.sending for channel in self._channels.values()):
                 return
             if not progress:
                 self._sleep(handler)

@@ -1,7 +1,7 @@
 """The one fixed binary tree over the V shards in which everything is summed.
 
-A node is a half-open range ``(start, stop)`` of shards. A node of more than one shard splits at the largest power of two
-below its size, so that 8 shards give ``((0+1)+(2+3))+((4+5)+(6+7))``. Any set of shards is covered by its
+A node is a half-open range ``(start, stop)`` of shards. A node of more than one shard splits at the largest power of
+two below its size, so that 8 shards give ``((0+1)+(2+3))+((4+5)+(6+7))``. Any set of shards is covered by its
 *maximal subtrees*: the fewest nodes that hold exactly these shards. A worker adds up within those
 (its partial sums), and whoever adds the partial sums of all workers continues in the same tree: so who held
 which shard never changes the order of the additions.

@@ -234,6 +234,8 @@ class Job:
         """The job is over: say so to everyone, and freeze what is known."""
         ranks = {} if self.changes.current is None else self.changes.current.ranks
         last_words = {worker: message for worker in ranks if (message := self.workers[worker].finished) is not None}
+        for words in last_words.values():  # not before: the main worker's own report may still be under way
+            self.progress.finish(steps=words.steps, samples=words.samples, now_s=self.now_s())
         problem = weights_problem(last_words)
         if outcome in ("finished", "stopped") and problem is not None:
             outcome, reason = "failed-script", problem

@@ -82,7 +82,9 @@ class WorkerRecord(Peer):
             return "finished"
         if self.leaving or self.retired:
             return "leaving"
-        return "starting" if self.progress is None else self.progress.state
+        if self.progress is not None:
+            return self.progress.state
+        return "training" if self.entered else "ready" if self.ready else "starting"
 
 
 @dataclass

@@ -190,7 +190,6 @@ def _finished(job: Job, record: WorkerRecord, message: WorkerFinished) -> None:
         raise ProtocolError(f"WorkerFinished of {record.worker}, which has not entered any generation")
     if record.finished is None:
         record.finished = message
-        job.progress.finish(steps=message.steps, samples=message.samples, now_s=job.now_s())
         job.handle(ev.WorkerEnded(record.worker))
 
 

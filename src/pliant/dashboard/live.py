@@ -91,7 +91,7 @@ def _progress(status: JobStatus) -> RenderableType:
     cells: list[RenderableType] = []
     if status.total_steps:
         done = Text.assemble((f"{status.step:,}", "bold"), (f" / {status.total_steps:,} steps", ""))
-        cells += [ProgressBar(total=status.total_steps, completed=status.step, width=_BAR_WIDTH), done]
+        cells += [_bar(status.total_steps, status.step), done]
     else:
         cells.append(Text.assemble((f"{status.step:,}", "bold"), " steps"))
     if status.epochs is not None:
@@ -103,6 +103,12 @@ def _progress(status: JobStatus) -> RenderableType:
         cells.append(Text(f"{seconds(left_s)} left", style="dim"))
     row.add_row(*cells)
     return row
+
+
+def _bar(total: int, completed: int) -> ProgressBar:
+    return ProgressBar(
+        total=total, completed=completed, width=_BAR_WIDTH, complete_style="cyan", finished_style="green"
+    )
 
 
 def _workers(status: JobStatus) -> RenderableType:
@@ -139,13 +145,18 @@ def _events(events: Sequence[Event]) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
     table.add_column(justify="right", style="dim", no_wrap=True)
     table.add_column(no_wrap=True)
-    table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
+    # The text says that it does not wrap, not the column: so the column is the one that shrinks.
+    table.add_column()
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, style="bold")
     for event in events:
         mark, style = _EVENT_MARKS.get(event.kind, ("·", "dim"))
         table.add_row(
-            f"step {event.step:,}", Text(mark, style=style), Text(event.message), workers_change(event), cost(event)
+            f"step {event.step:,}",
+            Text(mark, style=style),
+            Text(event.message, no_wrap=True, overflow="ellipsis"),
+            workers_change(event),
+            cost(event),
         )
     return table
 

@@ -195,7 +195,10 @@ def _svg(figure: Figure) -> str:
     text = text[text.index("<svg") :]
     for name, placeholder in _PLACEHOLDERS.items():
         text = text.replace(placeholder, f"var(--{name})")
-    # The page decides the width and the typeface.
+    # Several pictures share one page: matplotlib names the groups alike in each.
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    # The page decides the width and the typeface (which matplotlib writes in one of two ways).
     text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return re.sub(r"font: ([^;\"']*?px) [^;\"]*", r"font: \1 var(--font)", text)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: var(--font)", text)
+    return re.sub(r"font: ([^;\"]*?px) [^;\"]*", r"font: \1 var(--font)", text)

@@ -30,8 +30,8 @@ def size(value_bytes: int) -> str:
     """``812 B``, ``1.4 MB`` (powers of 1000)."""
     if value_bytes < 1000:
         return f"{value_bytes} B"
-    power = min(3, (len(str(value_bytes)) - 1) // 3)
-    return f"{value_bytes / 1000**power:.3g} {('B', 'kB', 'MB', 'GB')[power]}"
+    power = min(4, (len(str(value_bytes)) - 1) // 3)
+    return f"{value_bytes / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def count(number: int, noun: str) -> str:

@@ -1,11 +1,13 @@
 """Buffers (BatchNorm statistics and the like): every shard starts from the step's common values, and the changes
 are combined over the shards.
 
-Floating-point buffers take the weighted mean of the shards' changes, added up in the same tree as the gradients; integer and
-boolean ones (``num_batches_tracked``) the maximum. A buffer that no shard has changed is left alone, bit for bit.
+Floating-point buffers take the weighted mean of the shards' changes, added up in the same tree as the gradients;
+integer and boolean ones (``num_batches_tracked``) the maximum. A buffer that no shard has changed is left alone, bit
+for bit.
 
-A change is seen by the tensor's being another object, by its version counter, or by its values: torch's batch norm writes the
-running statistics without counting a version. Buffers above ``COMPARE_NUMEL`` elements (caches, tables) are not compared.
+A change is seen by the tensor's being another object, by its version counter, or by its values: torch's batch norm
+writes the running statistics without counting a version. Buffers above ``COMPARE_NUMEL`` elements (caches, tables)
+are not compared.
 
 This is BatchNorm per shard ("ghost batch norm", Hoffer et al. 2017): the running variance does not
 include the variance between shards.
@@ -19,7 +21,6 @@ import torch
 from torch import nn
 
 from pliant.comm.tree import Node, maximal_subtrees
-
 
 COMPARE_NUMEL = 1 << 20
 

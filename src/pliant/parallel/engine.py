@@ -1,7 +1,7 @@
 """The numeric side of a pass on one worker: shard gradients in, the mean gradient in ``param.grad`` out.
 
-Who calls what: the training loop opens and closes each shard, reduces, and commits. A reduction that fails (a peer is gone) leaves the
-partial sums as they were: more shards can be computed and the pass reduced again, in another group.
+Who calls what: the training loop opens and closes each shard, reduces, and commits. A reduction that fails (a peer is
+gone) leaves the partial sums as they were: more shards can be computed and the pass reduced again, in another group.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Where each parameter's gradient lies in the flat buckets that are reduced.
 
 Buckets are filled in reverse order of the parameters, because backward finishes the last ones first (as
-DistributedDataParallel does; Li et al., VLDB 2020). Every parameter starts at a multiple of 64 bytes, as it would in an allocation of
-its own, and keeps its own strides, so that kernels that read a gradient take the same path as on one worker.
+DistributedDataParallel does; Li et al., VLDB 2020). Every parameter starts at a multiple of 64 bytes, as it would in
+an allocation of its own, and keeps its own strides, so that kernels that read a gradient take the same path as on one
+worker.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """One worker's gradients of a pass, added up within the tree while its shards are computed.
 
-Theory of operation. After each shard but the last, the gradients that autograd left in ``param.grad`` are taken as they are (no
-copy) as the leaf of that shard, and merged with siblings as far up as this worker's own shards allow: a binary counter, so at most
-log2(shards per worker) lists of gradients are open. With peers, the *last* shard streams: as each parameter's gradient becomes final, its
-whole chain of merges is done and the sums are written to flat buckets, so that buckets leave while backward is still at work.
-The flat partial sums then stay untouched until the pass is committed: they are what survives when a peer dies.
+Theory of operation. After each shard but the last, the gradients that autograd left in ``param.grad`` are taken as
+they are (no copy) as the leaf of that shard, and merged with siblings as far up as this worker's own shards allow: a
+binary counter, so at most log2(shards per worker) lists of gradients are open. With peers, the *last* shard streams:
+as each parameter's gradient becomes final, its whole chain of merges is done and the sums are written to flat
+buckets, so that buckets leave while backward is still at work. The flat partial sums then stay untouched until the
+pass is committed: they are what survives when a peer dies.
 
-A parameter without a gradient counts as zeros. Whether zeros are added or skipped can change nothing but the sign of a zero, and the
-final scaling adds +0.0, which removes that difference (see ``scaled``).
+A parameter without a gradient counts as zeros. Whether zeros are added or skipped can change nothing but the sign of
+a zero, and the final scaling adds +0.0, which removes that difference (see ``scaled``).
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Partials:
             return None
         if grad.is_sparse:
             raise UsageError(
-                f"parameter {self.layout.names[index]} has a sparse gradient, which cannot be added up in a fixed order. "
+                f"parameter {self.layout.names[index]} has a sparse gradient, which cannot be added in a fixed order. "
                 "Create its torch.nn.Embedding with sparse=False."
             )
         param.grad = None

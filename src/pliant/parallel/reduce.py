@@ -1,13 +1,14 @@
 """One pass's reduction over a group: everybody's partial sums in, the same full gradient out, bit for bit.
 
-Direct exchange in tree order: each member owns a slice of every bucket, receives the others' partial sums for it, adds them
-in the tree's order, scales, and sends the result round: 2 (n-1) / n of the gradient's bytes per member, as in a ring, in
-2 (n-1) messages per bucket (docs/design/0003 compares the forms). Frames name their bucket, so members need not keep in step.
-Partial sums stay untouched: a pass that fails half-way leaves them as they were.
+Direct exchange in tree order: each member owns a slice of every bucket, receives the others' partial sums for it,
+adds them in the tree's order, scales, and sends the result round: 2 (n-1) / n of the gradient's bytes per member, as
+in a ring, in 2 (n-1) messages per bucket (docs/design/0003 compares the forms). Frames name their bucket, so members
+need not keep in step. Partial sums stay untouched: a pass that fails half-way leaves them as they were.
 
-Order on every connection: PRE first, ACK last; in between PART, POST, RESULT and BUFFER as they become ready. PART frames of one
-sender come in bucket order, which makes the small ring of staging memory free of deadlock: bucket b can always be folded
-before anything of bucket b + DEPTH is read. ACK says "I hold the full gradient"; a member commits when it has everyone's.
+Order on every connection: PRE first, ACK last; in between PART, POST, RESULT and BUFFER as they become ready. PART
+frames of one sender come in bucket order, which makes the small ring of staging memory free of deadlock: bucket b can
+always be folded before anything of bucket b + DEPTH is read. ACK says "I hold the full gradient"; a member commits
+when it has everyone's.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ _POST = msgspec.msgpack.Decoder(Post)
 class Reduction:
     """The frames of one pass: a :class:`pliant.comm.base.Handler`.
 
-    The computing thread calls ``bucket_ready`` as buckets fill and ``finish`` once; one thread calls ``run``. After ``run``
-    ``results`` hold the mean gradient and ``posts``, ``scales``, ``factor`` what everybody told. If ``run`` raises, nothing is committed
-    here, ``full`` says whether the gradient was complete (it may then be committed without another exchange).
+    The computing thread calls ``bucket_ready`` as buckets fill and ``finish`` once; one thread calls ``run``. After
+    ``run`` ``results`` hold the mean gradient and ``posts``, ``scales``, ``factor`` what everybody told. If ``run``
+    raises, nothing is committed here, ``full`` says whether the gradient was complete (it may then be committed
+    without another exchange).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in one place only
         self,
         group: Group,
         partials: Partials,
@@ -203,8 +205,8 @@ class Reduction:
     def _check(self, peer: int, pre: Pre) -> None:
         if pre.layout != self.pre.layout:
             raise StateError(
-                f"rank {peer} trains a model with other parameters than rank {self.group.rank}: names, shapes or dtypes "
-                "differ. Build the same model on every worker, whatever its rank."
+                f"rank {peer} trains a model with other parameters than rank {self.group.rank}: their names, shapes or "
+                "dtypes differ. Build the same model on every worker, whatever its rank."
             )
         if pre.pass_number != self.pre.pass_number:
             raise DivergedError(

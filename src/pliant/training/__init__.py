@@ -1,0 +1,1 @@
+"""The worker side: what a training script calls, and the process that runs it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pliant.comm.mesh import MeshGroup
 from pliant.config import Home, WorkerSpec
 from pliant.errors import GenerationOverError, UsageError
 from pliant.parallel.pass_messages import Flags
-from pliant.training.groups import Groups
+from pliant.training.groups import LOOK_S, Groups
 from pliant.training.session import JobStopped
 from pliant.wire.address import workers_url
 from pliant.wire.messages import (
@@ -37,8 +38,11 @@ from pliant.wire.socket import ControlSocket
 
 START_PATIENCE_S = 10.0
 """Until the coordinator says what the user chose."""
+ORPHAN_PATIENCES = 6.0
+"""A worker that waits for a coordinator that has been away for so many times the patience gives up."""
 MILESTONE_WAIT_S = 5.0
 """A coordinator that is away must not hold up training."""
+DISMISSAL_WAIT_S = 2.0
 
 
 class ElasticCrew:
@@ -54,8 +58,9 @@ class ElasticCrew:
         self._passed: set[int] = set()
         self._calls: dict[int, tuple[str, Any]] = {}
         self._stop = False
+        self._connected_s = time.monotonic()
         self._listener = MeshListener(job=spec.job, worker=spec.worker, key=job_key(token, spec.job), host=spec.host)
-        self.groups = Groups(self._listener, patience_s=START_PATIENCE_S, send=self.tell)
+        self.groups = Groups(self._listener, patience_s=START_PATIENCE_S, send=self.tell, check=self._check_alive)
         home = Home(Path(spec.home))
         self._socket: ControlSocket[CoordinatorToWorker] = ControlSocket(
             workers_url(home), token, self._hello, self._on_message
@@ -149,6 +154,11 @@ class ElasticCrew:
         """Ask to be left out of the next generation (SIGTERM)."""
         self.tell(WorkerLeaving(reason=reason))
 
+    def await_dismissal(self) -> None:
+        """After the end of the script: wait, not for long, until the coordinator knows of it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.retired is not None, DISMISSAL_WAIT_S)
+
     def close(self) -> None:
         """Deliver what is queued, then close everything."""
         self._socket.close()
@@ -185,7 +195,9 @@ class ElasticCrew:
             case StopJob():
                 self._stop = True
             case Retire():
-                self.retired = message.reason
+                with self._changed:
+                    self.retired = message.reason
+                    self._changed.notify_all()
                 self.groups.end(JobStopped(message.reason))
 
     def _on_welcome(self, welcome: Welcome) -> None:
@@ -201,10 +213,19 @@ class ElasticCrew:
         with self._changed:
             self._calls[call.call] = (call.kind, msgspec.json.decode(call.result))
 
+    def _check_alive(self) -> None:
+        """While waiting for the coordinator's word: end rather than be an orphan for ever."""
+        now = time.monotonic()
+        if self._socket.connected:
+            self._connected_s = now
+        elif now - self._connected_s > ORPHAN_PATIENCES * self.groups.patience_s:
+            raise JobStopped(f"no coordinator for {now - self._connected_s:.0f} s, and no way to go on without it")
+
     def _welcomed(self) -> Welcome:
         with self._changed:
             while self._welcome is None:
                 if self.retired is not None:
                     raise JobStopped(self.retired)
-                self._changed.wait(0.5)
+                self._changed.wait(LOOK_S)
+                self._check_alive()
             return self._welcome

@@ -94,14 +94,12 @@ class Evaluation:
         if self._names is None:
             self._names = names
         if names != self._names:
-            raise UsageError(
-                f"the function given to job.evaluate returned {names} after {self._names}: always return the same"
-            )
+            raise UsageError(f"the function given to job.evaluate returned {names}, before that {self._names}")
         try:
             return [float(value) for value in named.values()]
         except (TypeError, ValueError, RuntimeError) as error:
             raise UsageError(
-                "the function given to job.evaluate must return one number (the mean over the batch), or a dict of them; "
+                "the function given to job.evaluate must return one number (the mean over the batch) or a dict of them; "
                 f"it returned {type(result).__name__}: {error}"
             ) from error
 

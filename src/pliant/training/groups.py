@@ -1,12 +1,15 @@
 """The worker's side of generations: which process group it is in, which one is being built, and when a group ends.
 
-Two threads meet here. The *control* thread calls the ``on_...`` methods as the coordinator's commands come in; the *main* thread trains,
-asks for the group and moves from one to the next. Whatever the main thread is doing, an interrupt is obeyed and answered at once.
+Two threads meet here. The *control* thread calls the ``on_...`` methods as the coordinator's commands come in; the
+*main* thread trains, asks for the group and moves from one to the next. Whatever the main thread is doing, an
+interrupt is obeyed and answered at once.
 
 Rules (docs/design/0001; the simulation in :mod:`pliant.sim` drives the same ones):
 
-* A planned generation's group is built in the background. ``prepared`` says that it stands; once said in-band it is not taken back.
-* ``Interrupt(g)`` ends every group up to g, whatever its state, and the worker's answer about ``stateful`` is final for g.
+* A planned generation's group is built in the background. ``prepared`` says that it stands; once said in-band it is
+  not taken back.
+* ``Interrupt(g)`` ends every group up to g, whatever its state, and the worker's answer about ``stateful`` is final
+  for g.
 * Becoming stateful and being interrupted exclude each other: ``enter`` fails if the group has been aborted.
 """
 
@@ -22,6 +25,8 @@ from pliant.comm.mesh import MeshGroup
 from pliant.errors import ConnectionLostError, GenerationOverError
 from pliant.wire.messages import FormGeneration, GenerationFailed, GenerationKind, Interrupted, Member
 
+LOOK_S = 1.0
+
 
 @dataclass
 class Formation:
@@ -36,8 +41,16 @@ class Formation:
 class Groups:
     """The groups of one worker. ``send`` passes a message to the coordinator, never blocking."""
 
-    def __init__(self, listener: MeshListener, *, patience_s: float, send: Callable[[object], None]) -> None:
-        self._listener, self._send = listener, send
+    def __init__(
+        self,
+        listener: MeshListener,
+        *,
+        patience_s: float,
+        send: Callable[[object], None],
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``check`` is called now and then while waiting; it raises if there is nothing to wait for any more."""
+        self._listener, self._send, self._check = listener, send, check
         self.patience_s = patience_s
         self._changed = threading.Condition()
         self._current: Formation | None = None
@@ -46,6 +59,7 @@ class Groups:
         self._told: int = 0
         """Newest planned generation that was said to be prepared in-band."""
         self._interrupted = 0
+        self._seen = 0
         self._ended: BaseException | None = None
         self.stateful = False
         self.entered = 0
@@ -104,7 +118,8 @@ class Groups:
                 if ready is not None and ready.group is not None and not ready.over:
                     group = ready.group
                     break
-                self._changed.wait(1.0)
+                self._changed.wait(LOOK_S)
+                self._check()
             self._next = None
             old, self._current = self._current, ready
         if old is not None and old.group is not None:
@@ -137,8 +152,10 @@ class Groups:
         included = any(member.worker == self._listener.worker for member in command.members)
         formation = Formation(command, included=included)
         with self._changed:
-            if command.generation <= max(self._interrupted, self.generation):
-                return
+            if command.generation <= max(self._interrupted, self._seen):
+                return  # late, or said again after a reconnect
+            self._seen = command.generation
+            self._end(lambda other: other is self._planned or other is self._next)  # replaced by this one
             if command.kind == "planned" and self.stateful:
                 self._planned = formation
             else:

@@ -22,8 +22,8 @@ def _refusal(name: str, inside: Callable[[], str | None]) -> Callable[..., None]
         where = inside()
         if where is not None:
             raise UsageError(
-                f"{name}.step() was called inside the inner loop, in {where}: the gradient there is one shard's, not the "
-                "batch's. Move it behind the inner loop, where the gradients are the mean over all shards."
+                f"{name}.step() was called inside the inner loop, in {where}: the gradient there is one shard's, not "
+                "the batch's. Move it behind the inner loop, where the gradients are the mean over all shards."
             )
 
     return hook
@@ -58,9 +58,11 @@ def checked_weight(weight: float | torch.Tensor | None, samples: int, where: str
 
 
 def checked_tracked(tracked: Mapping[str, object]) -> None:
-    """All tracked objects have state_dict and load_state_dict, and one is a module; else ConfigError with all problems."""
+    """All tracked objects have state_dict and load_state_dict, and one is a module; else ConfigError with all
+    problems.
+    """
     problems = [
-        f"join({name}=...) got {type(item).__name__}, which has no state_dict/load_state_dict: leave it out, or add the two"
+        f"join({name}=...) got {type(item).__name__}, which has no state_dict/load_state_dict: leave it out or add them"
         for name, item in tracked.items()
         if not (callable(getattr(item, "state_dict", None)) and callable(getattr(item, "load_state_dict", None)))
     ]

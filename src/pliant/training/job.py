@@ -65,7 +65,8 @@ class Job:
 
         Args:
             loader: the data; its ``shards`` is the number of parts that every step is dealt out in.
-            epochs: passes over the data; 1 if neither is given. Epochs are counted on over several calls with one loader.
+            epochs: passes over the data; 1 if neither is given. Epochs are counted on over several calls with one
+                loader.
             steps: at most this many steps.
 
         Yields:
@@ -162,8 +163,8 @@ class Job:
         if live.running or not step.passes:
             done = "was left before all its batches were done" if live.running else "was never iterated"
             raise UsageError(
-                f"step {step.number} {done}: write `for batch in step:` in the body of the loop and let it run to its end, "
-                "because its end is where the gradients of all workers come together."
+                f"step {step.number} {done}: write `for batch in step:` in the body of the loop and let it run to its "
+                "end, because its end is where the gradients of all workers come together."
             )
         position = self.session.position
         position.step += 1
@@ -229,12 +230,14 @@ def join(
     """Enter the job that this process belongs to; a job of one worker under plain ``python script.py``.
 
     Args:
-        threads: intra-op threads of torch. Part of the recipe, because the bits depend on it: the same on all workers. Default:
+        threads: intra-op threads of torch. Part of the recipe, because the bits depend on it: the same on all
+            workers. Default:
             what ``pliant run --threads`` says, else 1, also under plain ``python``.
         on_nonfinite: when a step's loss is NaN or infinite: ``"stop"`` the job, ``"skip"`` the update on all workers
             alike (gradients are None), or ``"continue"`` (a GradScaler skips by itself).
         overlap: send gradients while backward is still at work. Costs nothing but flexibility.
-        tracked: whatever has ``state_dict`` and ``load_state_dict``, under names of your choice: models, optimizers, schedulers,
+        tracked: whatever has ``state_dict`` and ``load_state_dict``, under names of your choice: models, optimizers,
+            schedulers,
             EMA copies, scalers. All of it moves to workers that join.
 
     Raises:

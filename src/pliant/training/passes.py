@@ -43,7 +43,7 @@ class StepRules:
 
 
 class LiveStep:
-    """The passes of one step. A :class:`pliant.training.step.StepOwner` and :class:`pliant.training.session.Attempt`."""
+    """The passes of one step; both the ``StepOwner`` of its :class:`Step` and the session's ``Attempt``."""
 
     def __init__(self, session: Session, engine: PassEngine, source: Source, rules: StepRules) -> None:
         self._session, self._engine, self._source, self._rules = session, engine, source, rules
@@ -120,7 +120,7 @@ class LiveStep:
         here.backward_calls += 1
         if here.backward_calls > 1:
             raise UsageError(
-                f"step.backward was called {here.backward_calls} times in {where}: call it exactly once for each batch. "
+                f"step.backward was called {here.backward_calls} times in {where}: call it once for each batch. "
                 "Add up several losses first, or iterate `step` once more for a second pass."
             )
         checked_loss(loss, where)
@@ -143,7 +143,7 @@ class LiveStep:
         yield batch.data
         if here.backward_calls == 0:
             raise UsageError(
-                f"step.backward was not called in {self.where()}: call step.backward(loss) exactly once for each batch, "
+                f"step.backward was not called in {self.where()}: call step.backward(loss) once for each batch, "
                 "in place of loss.backward()."
             )
         self._shard = None

@@ -1,7 +1,7 @@
 """Imported once by the template process that workers are forked from: everything slow that every worker needs.
 
-Torch imports much of itself on first use (the first optimizer costs seconds), so a small step is run here. With one thread, and
-leaving none behind: a fork must find no thread pool.
+Torch imports much of itself on first use (the first optimizer costs seconds), so a small step is run here. With one
+thread, and leaving none behind: a fork must find no thread pool.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def warm_up() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2), torch.nn.Dropout(0.1))
     optimizer = torch.optim.AdamW(model.parameters())
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2)
-    torch.nn.functional.cross_entropy(model(torch.ones(2, 2)), torch.zeros(2, dtype=torch.long)).backward()
+    torch.nn.functional.cross_entropy(model(torch.ones(2, 2)), torch.zeros(2, dtype=torch.long)).backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     scheduler.step()

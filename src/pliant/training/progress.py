@@ -1,4 +1,6 @@
-"""What a worker tells the coordinator while it trains: committed steps (the main one), its own state (all), both batched."""
+"""What a worker tells the coordinator while it trains: committed steps (the main one), its own state (all), both
+batched.
+"""
 
 from __future__ import annotations
 

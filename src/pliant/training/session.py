@@ -1,9 +1,11 @@
 """A worker's place in a job: its position, its generation, and the moves between generations.
 
-Theory of operation. Work is done in *passes* (a reduction of gradients, or an evaluation), each a small transaction. Between two steps lies a
+Theory of operation. Work is done in *passes* (a reduction of gradients, or an evaluation), each a small transaction.
+Between two steps lies a
 *boundary*, where planned changes take effect. A lost peer may be noticed anywhere; it is handled where the worker next
-needs the others: in the reduction of a pass, or at a boundary. Both places call ``recover``, which waits for the next generation, compares
-standings with its members (``sync``), and says whether the pass in flight is to be committed or finished.
+needs the others: in the reduction of a pass, or at a boundary. Both places call ``recover``, which waits for the next
+generation, compares standings with its members (``sync``), and says whether the pass in flight is to be committed or
+finished.
 """
 
 from __future__ import annotations
@@ -146,9 +148,10 @@ class Session:
             self.recover(None)
             return
         if group is None:
-            self.leaving = True
-            raise JobStopped("this worker was asked to leave")
-        if self._enter(group, "planned", None) is None:
+            # Left out, but still a holder of the state, until the coordinator knows that the others carry it on: it
+            # then says Retire, which ends the wait with JobStopped; or it needs this worker in a recovery after all.
+            self.recover(None)
+        elif self._enter(group, "planned", None) is None:
             self.recover(None)
 
     def _enter(self, group: MeshGroup, kind: GenerationKind, attempt: Attempt | None) -> Synced | None:

@@ -37,8 +37,9 @@ class Step:
     def __iter__(self) -> Iterator[Any]:
         """This worker's batches, one for each of its shards.
 
-        When the loop ends, ``param.grad`` is the mean over the *whole* batch. If a peer dies, the loop yields the shards that
-        this worker inherits. Iterating once more is a second pass over the same shards, with a reduction of its own.
+        When the loop ends, ``param.grad`` is the mean over the *whole* batch. If a peer dies, the loop yields the
+        shards that this worker inherits. Iterating once more is a second pass over the same shards, with a reduction
+        of its own.
         """
         return self._owner.shards_of(self)
 

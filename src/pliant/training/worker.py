@@ -1,7 +1,7 @@
 """Main of a worker process: runs the user's script as a member of an elastic job.
 
-Called in a process forked from the template (``pliant.backends``). Exit codes: 0 the script ended, the job stopped or the worker
-left; 3 the script raised.
+Called in a process forked from the template (``pliant.backends``). Exit codes: 0 the script ended, the job stopped or
+the worker left; 3 the script raised.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def _run_script(spec: WorkerSpec, crew: ElasticCrew) -> int:
         return _failed(crew, UsageError(NEVER_TRAINED), NEVER_TRAINED + "\n")
     if not crew.job.session.leaving or crew.job.session.stopping:
         crew.tell(_finished(crew))
+        crew.await_dismissal()
     return 0
 
 

@@ -1,0 +1,1 @@
+"""State between the memories of workers, without pickle."""

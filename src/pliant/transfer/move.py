@@ -1,8 +1,8 @@
 """Tracked state from the memory of those who have it to those who need it.
 
-The state is a description (meta) and a list of tensors, the same on every source. The tensors are cut into pieces; each source
-sends a contiguous run of about the same number of bytes to every newcomer. The first source sends the meta.
-Bytes go straight from the sources' tensors to freshly allocated ones: nothing is pickled.
+The state is a description (meta) and a list of tensors, the same on every source. The tensors are cut into pieces;
+each source sends a contiguous run of about the same number of bytes to every newcomer. The first source sends the
+meta. Bytes go straight from the sources' tensors to freshly allocated ones: nothing is pickled.
 """
 
 from __future__ import annotations

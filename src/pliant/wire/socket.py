@@ -3,9 +3,13 @@
 Two daemon threads. One connects, says hello, and hands incoming messages to a callback; when the connection breaks it
 connects again, forever, to wherever the coordinator is by then. The other sends.
 
-Delivery is *at least once, in order*: a message leaves the queue only when the pong of a ping that was sent after it
-has come back, so what was under way when a connection broke is sent again on the next one. The coordinator therefore
-takes repeated messages. Those that it closed the connection for (too large, too many refused) are dropped.
+A message leaves the queue only when the pong of a ping that was sent after it has come back; what was under way when a
+connection broke is sent again, in order, on the next one. So messages may arrive twice, and the coordinator takes that.
+
+What a pong proves: the coordinator's *process* has the message, not that it was handled. The coordinator handles all
+that it received before it looks at a disconnection, so a broken connection loses nothing. Two things can: the
+coordinator is killed before it comes to a message it has received, or it closes the connection itself (too large a
+message, too many refused, too slow in reading) while more is arriving. What it closed for is dropped on purpose.
 """
 
 from __future__ import annotations
@@ -55,7 +59,8 @@ class ControlSocket(Generic[Incoming]):
             url: ``ws://...``, or where to ask for it before each attempt (:func:`pliant.wire.address.workers_url`).
             token: Of :mod:`pliant.wire.token`.
             hello: Makes the first message of each connection. Called on the receiving thread.
-            on_message: Called on the receiving thread for each message; an exception in it is logged, not raised.
+            on_message: Called on the receiving thread for each message, perhaps before this constructor has returned;
+                an exception in it is logged, not raised.
             decoder: What may come in; default: what the coordinator says to workers.
         """
         self._url = url
@@ -96,7 +101,7 @@ class ControlSocket(Generic[Incoming]):
                 self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was queued has arrived; False if that takes longer than ``timeout_s``."""
+        """Wait until the coordinator's process has all that was queued; False if ``timeout_s`` was too short."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._queue or self._stop.is_set(), timeout_s)
 

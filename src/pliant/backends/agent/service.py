@@ -30,6 +30,9 @@ from pliant.wire.token import read_token
 SIGNAL_GRACE_S = 5.0
 """After SIGTERM to the agent its workers get SIGTERM, and this long to go."""
 CHECK_S = 1.0
+SERVED_LONELY_S = 2.0
+"""As ``lonely_s``, for an agent whose workers have all ended: its job is over, and it must not be there any more
+when another job of the same name comes to another coordinator."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Agent:
         self._grace_s = SIGNAL_GRACE_S
         self._exit_code = 0
         self._connections = 0
+        self._served = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
@@ -98,6 +102,7 @@ class Agent:
             return
         match message:
             case StartWorker(worker=worker):
+                self._served = True
                 self._workers.start(self._spec(worker))
             case SignalWorker(worker=worker, signal=number):
                 task = asyncio.create_task(self._workers.signal(worker, number))
@@ -137,11 +142,14 @@ class Agent:
             seen = self._connections
             if accepted or self._workers.busy:
                 needed_s = time.monotonic()
-            elif time.monotonic() - needed_s > self._options.lonely_s:
-                _say(f"no worker, and no coordinator for {self._options.lonely_s:g} s: ending")
+            elif time.monotonic() - needed_s > self._patience_s():
+                _say(f"no worker, and no coordinator for {self._patience_s():g} s: ending")
                 self._exit_code = 1
                 self._over.set()
                 return
+
+    def _patience_s(self) -> float:
+        return min(self._options.lonely_s, SERVED_LONELY_S) if self._served else self._options.lonely_s
 
 
 def _say(text: str) -> None:

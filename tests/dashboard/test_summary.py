@@ -1,0 +1,56 @@
+"""The last words of a run, and the text of ``pliant status``."""
+
+import msgspec
+from dashboard_samples import EMPTY, REPORT, STATUS
+
+from pliant.dashboard.status_text import job_text, jobs_text
+from pliant.dashboard.summary import changing_events, summary
+
+
+def test_summary_has_the_numbers_and_what_each_change_cost():
+    lines = summary(REPORT).splitlines()
+    assert lines[0] == "gpt finished: 60 steps, 3,840 samples in 6.00 s, final loss 1.2345"
+    assert "  median step  100 ms" in lines
+    assert "  goodput      97.0%" in lines
+    assert f"  weights      sha256 {'ab' * 32}" in lines
+    assert lines[-3:] == [
+        "    step 20  workers joined  1 → 3  stalled 21 ms, 14.2 MB moved",
+        "    step 35  worker lost     3 → 2  stalled 187 ms, 3 shards recomputed",
+        "    step 50  workers shrunk  2 → 1  no stall",
+    ]
+
+
+def test_a_job_that_did_nothing():
+    text = summary(EMPTY)
+    assert text.startswith("gpt failed: 0 steps, 0 samples in 0 ms\n")
+    assert "weights" not in text
+    assert "events" not in text
+
+
+def test_only_changes_count():
+    assert [event.kind for event in changing_events(REPORT.events)] == [
+        "workers_joined",
+        "worker_lost",
+        "workers_shrunk",
+    ]
+
+
+def test_one_job_as_text():
+    lines = job_text(STATUS).splitlines()
+    assert lines[0].startswith("gpt · running · step 1,234/5,000")
+    assert lines[1] == "3 workers wanted (1 to 4) · generation 4 · /home/me/gpt.py"
+    assert lines[-4].split() == ["WORKER", "STATE", "RANK", "STEP", "PID", "SHARDS"]
+    assert lines[-3].split() == ["w1", "training", "0", "1234", "41", "0-3"]
+    assert lines[-1].split() == ["w4", "rehearsing", "-", "0", "44", "-"]
+
+
+def test_a_failed_job_shows_its_error():
+    text = job_text(msgspec.structs.replace(STATUS, state="failed", error="a\nb", weights_sha256="cd"))
+    assert "error:\n  a\n  b" in text
+    assert "sha256 cd" in text
+
+
+def test_all_jobs_as_text():
+    lines = jobs_text([STATUS]).splitlines()
+    assert lines[0].split() == ["NAME", "STATE", "WORKERS", "STEP", "LOSS", "SCRIPT"]
+    assert lines[1].split() == ["gpt", "running", "2", "of", "1:4", "1234/5000", "1.8312", "/home/me/gpt.py"]

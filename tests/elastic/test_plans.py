@@ -1,0 +1,64 @@
+"""Histories from plan files: a written one, and random ones with their seed in the test's name."""
+
+import random
+
+import pytest
+from elastic_books import assert_epochs_complete, assert_exactly_once, assert_same_bits
+
+SIZE = 303
+MOST = 5
+
+
+def random_plan(seed, *, steps, events):
+    """Scales, kills and leaves that never take the last worker that holds the state."""
+    draw = random.Random(seed)
+    plan = []
+    for at_step in sorted(draw.sample(range(3, steps - 8), events)):
+        kind = draw.choice(["scale", "scale", "kill", "leave"])
+        plan.append({"at_step": at_step, kind: draw.randint(1, MOST) if kind == "scale" else 1})
+    return plan
+
+
+def check(ended, reference, plan):
+    steps = reference.steps
+    assert ended.report["steps"] == steps
+    assert_same_bits(ended.trace, reference)
+    assert ended.report["weights_sha256"] == reference.at(steps - 1)[0]
+    lost = ended.events("worker_lost")
+    recomputed = sum(event["shards_recomputed"] for event in lost)
+    assert_exactly_once(ended.trace, reference, steps=steps, recomputed=recomputed)
+    assert_epochs_complete(ended.trace, size=SIZE, epochs=steps // 7)
+    assert ended.report["samples"] == steps // 7 * SIZE
+    assert ended.events("plan_unreached") == []
+    signals = [event for event in ended.events("plan_signal") if "nobody" not in event["message"]]
+    assert len(signals) == sum("scale" not in event for event in plan)
+    assert len(lost) >= sum("kill" in event for event in plan)
+
+
+def test_grow_kill_shrink_grow(lab, tmp_path, undisturbed):
+    reference = undisturbed("train.py", "--steps", 84)
+    plan = [
+        {"at_step": 5, "scale": 3},
+        {"at_step": 25, "kill": 1},
+        {"at_step": 45, "scale": 2},
+        {"at_step": 60, "scale": 3},
+    ]
+    ended = lab.run(
+        tmp_path, "train.py", "--steps", 84, "--delay", 0.01, workers="1:4", plan=plan
+    ).end()
+    check(ended, reference, plan)
+    assert ended.events("workers_shrunk")
+    assert all(event["stall_s"] is not None for kind in ("workers_joined", "worker_lost") for event in ended.events(kind))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_random_history(lab, tmp_path, undisturbed, seed):
+    steps = 119
+    reference = undisturbed("train.py", "--steps", steps)
+    plan = [{"at_step": 2, "scale": 3}, *random_plan(seed, steps=steps, events=8)]
+    print("plan:", plan)
+    start = random.Random(seed).randint(2, 3)
+    job = lab.run(
+        tmp_path, "train.py", "--steps", steps, "--delay", 0.01, workers=f"1:{MOST}", start=start, plan=plan
+    )
+    check(job.end(), reference, plan)
