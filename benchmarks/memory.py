@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+import torch._dynamo  # noqa: F401 - the first optimizer step would load it: it belongs to neither system
+
 
 def _status_bytes(field: str) -> int:
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():

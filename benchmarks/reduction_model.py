@@ -21,6 +21,7 @@ from math import ceil, log2
 
 import msgspec
 
+MARGIN = 1.05
 FORMS = ("direct", "halving", "ring")
 WORKERS = (2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
@@ -56,22 +57,28 @@ def cost(form: str, workers: int, *, gradient_bytes: float, buckets: int, link: 
     return Cost(form, workers, messages, size_bytes, seconds)
 
 
+def allowed(form: str, workers: int) -> bool:
+    """Halving along the tree's pairs needs a power of two."""
+    return form != "halving" or workers & (workers - 1) == 0
+
+
 def table(*, gradient_bytes: float, buckets: int, link: Link, workers: Sequence[int] = WORKERS) -> list[Cost]:
-    """All forms at all worker counts."""
+    """All forms at all worker counts, as far as they exist there."""
     return [
         cost(form, count, gradient_bytes=gradient_bytes, buckets=buckets, link=link)
         for count in workers
         for form in FORMS
+        if allowed(form, count)
     ]
 
 
 def crossover(*, gradient_bytes: float, buckets: int, link: Link) -> int | None:
-    """The smallest power of two of workers at which halving beats the direct exchange; None up to 4,096."""
+    """The fewest workers (a power of two) at which direct costs over 5 % more than halving; None up to 4,096."""
     for exponent in range(1, 13):
         direct, halving = (
             cost(form, 2**exponent, gradient_bytes=gradient_bytes, buckets=buckets, link=link).seconds
             for form in ("direct", "halving")
         )
-        if halving < direct:
+        if direct > MARGIN * halving:
             return int(2**exponent)
     return None

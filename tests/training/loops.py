@@ -62,7 +62,7 @@ def run(  # noqa: PLR0913
     *,
     weight_of: Callable[[Any], Any] | None = None,
     update: Callable[[Job, Any], None] | None = None,
-    epochs: int = 2,
+    epochs: int = 1,
     options: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The plain loop. Returns the digest, the losses, and how many samples were counted."""

@@ -74,7 +74,7 @@ def dropout_and_all_kinds_of_randomness():
 @scenario
 def batch_norm():
     model = mlp(nn.BatchNorm1d(16), nn.BatchNorm1d(16, momentum=None))
-    return run({"model": model, "optimizer": adamw(model)}, loader(Points(128), batch_size=32), cross_entropy(model))
+    return run({"model": model, "optimizer": adamw(model)}, loader(Points(96), batch_size=32), cross_entropy(model))
 
 
 class Remembering(nn.Module):
@@ -181,7 +181,7 @@ def parameters_frozen_and_freed_on_the_way():
         for param in model[2].parameters():
             param.requires_grad_(step.number % 3 != 1)
 
-    return run(tracked, loader(), cross_entropy(model), update=update, epochs=3)
+    return run(tracked, loader(), cross_entropy(model), update=update, epochs=2)
 
 
 @scenario
@@ -318,17 +318,17 @@ def nonfinite_losses_are_skipped_by_all():
     optimizer = adamw(model)
     job = pliant.join(model=model, optimizer=optimizer, on_nonfinite="skip")
     losses = []
-    for step in job.steps(loader(), epochs=2):
+    for step in job.steps(loader(), epochs=1):
         for x, y in step:
             loss = F.cross_entropy(model(x), y)
-            step.backward(loss * float("nan") if step.number == 3 and bool((y == 0).any()) else loss)
-        if step.number == 3:
+            step.backward(loss * float("nan") if step.number == 2 and bool((y == 0).any()) else loss)
+        if step.number == 2:
             assert all(param.grad is None for param in model.parameters())
         optimizer.step()
         optimizer.zero_grad()
         losses.append(step.loss.hex())
     job.close()
-    assert losses[3] == "nan"
+    assert losses[2] == "nan"
     return digest(model=model, optimizer=optimizer), losses
 
 
@@ -389,11 +389,3 @@ def empty_and_scalar_parameters():
         return F.cross_entropy(model(batch[0]) * model.gain, batch[1]) + model.empty.sum()
 
     return run({"model": model, "optimizer": adamw(model)}, loader(), loss_of)
-
-
-@scenario
-def gradients_larger_than_the_kernels_buffers():
-    torch.manual_seed(5)
-    model = nn.Sequential(nn.Linear(6, 2600), nn.Tanh(), nn.Linear(2600, 2600), nn.Tanh(), nn.Linear(2600, 3))
-    tracked = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
-    return run(tracked, loader(Points(32), batch_size=16), cross_entropy(model), epochs=1)

@@ -59,12 +59,15 @@ def _work(pipe: Connection, number: int, module: str, names: Sequence[str]) -> N
         group = listener.form(generation, members, timeout_s=FORM_TIMEOUT_S)
         crew = StaticCrew(worker, group)
         crew_module.set_ambient(lambda crew=crew: crew)
+        began = time.monotonic()
         try:
             found[name] = ("ok", getattr(importlib.import_module(module), name)())
         except BaseException:
             found[name] = ("error", traceback.format_exc())
             group.abort()
         group.close()
+        if os.environ.get("PLIANT_TIMES"):
+            print(f"{len(members)} {number} {name} {time.monotonic() - began:.2f}", file=sys.stderr)
     pipe.send(found)
 
 
@@ -158,7 +161,7 @@ class Template:
 def scenarios_of(module: str) -> list[str]:
     """Names of the scenarios in a module: what is marked with :func:`scenario`."""
     found = vars(importlib.import_module(module))
-    return [name for name, value in found.items() if getattr(value, "is_scenario", False)]
+    return [name for name, value in found.items() if getattr(value, "is_scenario", False) and value.__module__ == module]
 
 
 def scenario(function: Callable[[], Any]) -> Callable[[], Any]:

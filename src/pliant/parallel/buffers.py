@@ -57,16 +57,17 @@ class BufferTracker:
     def take(self, shard: int, scale: float) -> None:
         """After a shard: keep its changes, weighted by ``scale``, and go back to the start's values."""
         changed: dict[int, torch.Tensor] = {}
-        for index in self._dirty():
+        dirty = self._dirty()
+        for index in dirty:
             current, start = self._current(index), self._start[index]
             if current is None or start is None or current.shape != start.shape:
-                self._restore(index)  # came or went or changed its shape: not state that can be combined
-                continue
+                continue  # came or went or changed its shape: not state that can be combined
             if start.dtype.is_floating_point or start.dtype.is_complex:
                 delta = torch.where(current == start, torch.zeros_like(start), current.detach() - start)
                 changed[index] = (delta * scale).cpu()
             else:
                 changed[index] = current.detach().cpu().clone()
+        for index in dirty:  # only now: two of them may be the same tensor
             self._restore(index)
         self.changes[shard] = changed
 

@@ -18,8 +18,8 @@ from pliant.errors import ConnectionLostError
 from pliant.parallel.buffer_exchange import BufferExchange
 from pliant.parallel.buffers import BufferTracker
 from pliant.parallel.hooks import GradientHooks
-from pliant.parallel.layout import Layout
-from pliant.parallel.partials import Partials, Streamer, scaled
+from pliant.parallel.layout import Layout, in_use
+from pliant.parallel.partials import Collector, FlatCollector, ListCollector, Partials, scaled
 from pliant.parallel.pass_messages import Flags, Post, Pre, pack_bits, union_bits
 from pliant.parallel.reduce import Reduction, mean_factor, mean_loss
 from pliant.parallel.staging import Staging
@@ -64,7 +64,7 @@ class PassEngine:
         self._results: list[torch.Tensor] | None = None
         self._staging: Staging | None = None
         self._state = PassState(0)
-        self._streamer: Streamer | None = None
+        self._collector: Collector | None = None
         self._reduction: Reduction | None = None
         self._running: Future[None] | None = None
         self._exchange = BufferExchange(self.buffers, shards)
@@ -86,7 +86,7 @@ class PassEngine:
         self._use_parameters()
         partials = self._current_partials()
         partials.reset()
-        self._reduction = self._running = self._streamer = None
+        self._reduction = self._running = self._collector = None
         self._state = PassState(number)
         params = partials.layout.params
         if any(param.grad is not None for param in params):
@@ -101,22 +101,32 @@ class PassEngine:
         self._state.scales, self._state.losses = {}, {}
         self._reduction = None
 
-    def open_last(self, shard: int, group: Group, *, scale: float) -> None:
-        """Before the backward of the last shard, with peers: let its gradients stream into the reduction."""
+    def open_shard(self, shard: int, *, scale: float, group: Group | None) -> None:
+        """Before the backward of a shard.
+
+        ``group``: this is the last shard, and its gradients can stream into the reduction over that group.
+        """
         partials = self._current_partials()
-        if partials.flats:  # an inherited shard: its sums are made when it is closed
+        if partials.flats:  # inherited after a crash: its sums are made when it is closed
             return
-        reduction = self._new_reduction(group, {**self._state.scales, shard: scale})
-        self._streamer = Streamer(partials, shard, {*self._state.scales, shard}, reduction.bucket_ready)
-        self._hooks.listen(partials.layout, self._streamer.ready)
-        self._running = self._driver.submit(reduction.run)
+        if group is not None and group.size > 1:
+            reduction = self._new_reduction(group, {**self._state.scales, shard: scale})
+            held = {*self._state.scales, shard}
+            self._collector = FlatCollector(partials, shard, held, reduction.bucket_ready)
+            self._running = self._driver.submit(reduction.run)
+        else:
+            self._collector = ListCollector(partials, shard)
+            if not self._collector.merges:
+                self._collector = None
+                return
+        self._hooks.listen(partials.layout, self._collector.ready)
 
     def close_shard(self, shard: int, *, scale: float, loss: torch.Tensor | float) -> None:
         """After a shard's backward (or for a shard without samples, scale 0): take its gradients and buffers."""
-        if self._streamer is not None:
+        collector, self._collector = self._collector, None
+        if collector is not None:
             self._hooks.silence()
-            self._streamer.finish()
-            self._streamer = None
+            collector.finish()
         else:
             self._current_partials().take_leaf(shard)
         self.buffers.take(shard, scale)
@@ -221,8 +231,8 @@ class PassEngine:
     def _new_reduction(self, group: Group, scales: dict[int, float]) -> Reduction:
         partials = self._current_partials()
         assert self._staging is not None
-        if self._results is None:
-            self._results = partials.layout.new_flats()
+        if self._results is None or any(in_use(flat) for flat in self._results):
+            self._results = partials.layout.new_flats()  # never overwrite a gradient that the script has kept
         held = sorted(scales)
         self._exchange = BufferExchange(self.buffers, self.shards)
         self._reduction = Reduction(

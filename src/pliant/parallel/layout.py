@@ -99,6 +99,12 @@ class Layout:
         self.buckets = [BucketSpec(dtype, numel, tuple(members)) for dtype, numel, members in closed]
 
 
+def in_use(flat: torch.Tensor) -> bool:
+    """True if another tensor shares the memory of ``flat``, such as a gradient that the script has kept."""
+    storage = flat.untyped_storage()
+    return torch._C._storage_Use_Count(storage._cdata) > 2  # the tensor's own, and ``storage``
+
+
 def slice_bounds(numel: int, dtype: torch.dtype, rank: int, size: int) -> tuple[int, int]:
     """The part (start, stop), in elements, of a bucket that ``rank`` of ``size`` members adds up."""
     step = max(1, ALIGN // dtype.itemsize)

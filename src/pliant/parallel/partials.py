@@ -1,11 +1,10 @@
 """One worker's gradients of a pass, added up within the tree while its shards are computed.
 
-Theory of operation. After each shard but the last, the gradients that autograd left in ``param.grad`` are taken as
-they are (no copy) as the leaf of that shard, and merged with siblings as far up as this worker's own shards allow: a
-binary counter, so at most log2(shards per worker) lists of gradients are open. With peers, the *last* shard streams:
-as each parameter's gradient becomes final, its whole chain of merges is done and the sums are written to flat
-buckets, so that buckets leave while backward is still at work. The flat partial sums then stay untouched until the
-pass is committed: they are what survives when a peer dies.
+Theory of operation. Gradients are taken out of ``param.grad`` as backward finishes them (no copy) and merged with those
+of sibling shards as far up the tree as this worker's own shards allow: a binary counter, so at most log2(shards per
+worker) lists of gradients are open. With peers, the *last* shard streams: its sums are written to flat buckets, which
+leave while backward is still at work. The flat partial sums then stay untouched until the pass is committed: they are
+what survives when a peer dies.
 
 A parameter without a gradient counts as zeros. Whether zeros are added or skipped can change nothing but the sign of
 a zero, and the final scaling adds +0.0, which removes that difference (see ``scaled``).
@@ -14,7 +13,6 @@ a zero, and the final scaling adds +0.0, which removes that difference (see ``sc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
 
@@ -68,43 +66,25 @@ class Partials:
         self._spare = []
 
     def take_leaf(self, shard: int) -> None:
-        """Take ``param.grad`` of all parameters as the gradients of ``shard``, and merge upwards."""
-        leaf: Gradients = [self._take(index) for index in range(len(self.layout.params))]
-        node: Node = (shard, shard + 1)
-        if self.flats:  # after a crash: what is kept is flat already
-            self._flatten_into(node, leaf)
-            self._merge_flats(node)
+        """After backward: take ``param.grad`` of all parameters as the gradients of ``shard``, and merge upwards."""
+        if not self.flats:
+            ListCollector(self, shard).finish()
             return
-        self.lists[node] = leaf
-        while (other := sibling_merge(self.lists, node, self.shards)) is not None:
-            merged = _merge_lists(self.lists.pop(other), self.lists.pop(node))
-            node = (min(other[0], node[0]), max(other[1], node[1]))
-            self.lists[node] = merged
-
-    def discard_leaf(self) -> None:
-        """Forget ``param.grad`` of all parameters (a rehearsal)."""
-        for param in self.layout.params:
-            param.grad = None
+        node: Node = (shard, shard + 1)  # after a crash: what is kept is flat already
+        self._flatten_into(node, [self.take(index) for index in range(len(self.layout.params))])
+        self._merge_flats(node)
 
     def flatten(self) -> None:
         """Write all lists to flat buckets (without streaming)."""
         for node in list(self.lists):
             self._flatten_into(node, self.lists.pop(node))
 
-    def streamer(self, shard: int, held: set[int], on_bucket: Callable[[int], None]) -> Streamer:
-        """Make the last shard of the pass stream its gradients; ``held`` are all shards of this worker."""
-        return Streamer(self, shard, held, on_bucket)
-
-    def root(self) -> Gradients | list[torch.Tensor]:
-        """On one worker with all shards: the sums over everything, as a list or as flat buckets."""
-        node: Node = (0, self.shards)
-        return self.lists[node] if node in self.lists else self.flats[node]
-
     def new_flats(self) -> list[torch.Tensor]:
         """Flat buckets, from the spares if there are any."""
         return self._spare.pop() if self._spare else self.layout.new_flats()
 
-    def _take(self, index: int) -> torch.Tensor | None:
+    def take(self, index: int) -> torch.Tensor | None:
+        """Take ``param.grad`` of one parameter away from it."""
         param = self.layout.params[index]
         grad = param.grad
         if grad is None:
@@ -141,71 +121,97 @@ def write(target: torch.Tensor, grad: torch.Tensor | None) -> None:
         target.copy_(grad)
 
 
-def _merge_lists(left: Gradients, right: Gradients) -> Gradients:
-    both = [index for index, (a, b) in enumerate(zip(left, right, strict=True)) if a is not None and b is not None]
-    if len(both) == len(left):
-        torch._foreach_add_(cast(list[torch.Tensor], left), cast(list[torch.Tensor], right))
-        return left
-    if both:
-        torch._foreach_add_(
-            [cast(torch.Tensor, left[index]) for index in both], [cast(torch.Tensor, right[index]) for index in both]
-        )
-    return [a if a is not None else b for a, b in zip(left, right, strict=True)]
+class Collector:
+    """Takes one shard's gradients parameter by parameter, as backward finishes them, and merges them upwards at once.
 
-
-class Streamer:
-    """Writes the worker's final partial sums to flat buckets, parameter by parameter, during the last backward.
-
-    ``ready(index)`` is called from the gradient hook; ``finish()`` after backward, for parameters that got none.
+    While a gradient is still in the cache its whole chain of merges is done, and its memory is free again. ``ready(index)``
+    is called from the gradient hook; ``finish()`` after backward, for parameters that got none.
     """
 
-    def __init__(self, partials: Partials, shard: int, held: set[int], on_bucket: Callable[[int], None]) -> None:
+    def __init__(self, partials: Partials, shard: int) -> None:
         self._partials = partials
-        layout = partials.layout
+        self._done = [False] * len(partials.layout.params)
         self._chain: list[Gradients] = []
+        self._rest = dict(partials.lists)
         node: Node = (shard, shard + 1)
-        lists = dict(partials.lists)
-        while (other := sibling_merge(lists, node, partials.shards)) is not None:
-            self._chain.append(lists.pop(other))
+        while (other := sibling_merge(self._rest, node, partials.shards)) is not None:
+            self._chain.append(self._rest.pop(other))
             node = (min(other[0], node[0]), max(other[1], node[1]))
-        self._rest = lists
-        final = maximal_subtrees(held, partials.shards)
-        if sorted([node, *lists]) != final:
-            raise AssertionError(f"partial sums {sorted([node, *lists])} do not make up {final}")
-        partials.flats = {each: partials.new_flats() for each in final}
-        partials.lists = {}
-        self._top = partials.flats[node]
-        self._done = [False] * len(layout.params)
-        self._left = [len(spec.params) for spec in layout.buckets]
-        self._on_bucket = on_bucket
+        self._node = node
+
+    @property
+    def merges(self) -> bool:
+        """There is something to add to: without, gradients may as well be taken after backward."""
+        return bool(self._chain)
 
     def ready(self, index: int) -> None:
-        """Parameter ``index`` has its gradient of the last shard."""
-        layout = self._partials.layout
+        """Parameter ``index`` has its gradient of this shard."""
         if self._done[index]:
             raise UsageError(
-                f"parameter {layout.names[index]} received its gradient in two parts within one backward "
+                f"parameter {self._partials.layout.names[index]} received its gradient in two parts within one backward "
                 "(reentrant checkpointing does that). Pass use_reentrant=False to torch.utils.checkpoint."
             )
         self._done[index] = True
-        grad = self._partials._take(index)
+        grad = self._partials.take(index)
         for other in self._chain:
             grad = _sum(other[index], grad)
             other[index] = None
-        write(layout.view(self._top, index), grad)
+        self.keep(index, grad)
+
+    def finish(self) -> None:
+        """Complete the parameters that took no part in this shard."""
+        for index, done in enumerate(self._done):
+            if not done:
+                self.ready(index)
+
+    def keep(self, index: int, total: torch.Tensor | None) -> None:
+        """Put the sum where it belongs."""
+        raise NotImplementedError
+
+
+class ListCollector(Collector):
+    """Keeps the sums as they are: for all shards but the last, and on one worker alone."""
+
+    def __init__(self, partials: Partials, shard: int) -> None:
+        super().__init__(partials, shard)
+        self._merged: Gradients = [None] * len(partials.layout.params)
+
+    def keep(self, index: int, total: torch.Tensor | None) -> None:
+        """Into the list of the merged node."""
+        self._merged[index] = total
+
+    def finish(self) -> None:
+        """The merged node takes the place of its parts."""
+        super().finish()
+        self._partials.lists = {**self._rest, self._node: self._merged}
+
+
+class FlatCollector(Collector):
+    """Writes this worker's final partial sums to flat buckets: for the last shard of a pass with peers."""
+
+    def __init__(self, partials: Partials, shard: int, held: set[int], on_bucket: Callable[[int], None]) -> None:
+        super().__init__(partials, shard)
+        layout = partials.layout
+        final = maximal_subtrees(held, partials.shards)
+        if sorted([self._node, *self._rest]) != final:
+            raise AssertionError(f"partial sums {sorted([self._node, *self._rest])} do not make up {final}")
+        partials.flats = {each: partials.new_flats() for each in final}
+        partials.lists = {}
+        self._left = [len(spec.params) for spec in layout.buckets]
+        self._on_bucket = on_bucket
+
+    def keep(self, index: int, total: torch.Tensor | None) -> None:
+        """Into the flat buckets; tells of each bucket that is complete."""
+        partials = self._partials
+        layout = partials.layout
+        write(layout.view(partials.flats[self._node], index), total)
         for node, gradients in self._rest.items():
-            write(layout.view(self._partials.flats[node], index), gradients[index])
+            write(layout.view(partials.flats[node], index), gradients[index])
             gradients[index] = None
         bucket = layout.slots[index].bucket
         self._left[bucket] -= 1
         if not self._left[bucket]:
             self._on_bucket(bucket)
-
-    def finish(self) -> None:
-        """Complete the parameters that took no part in the last shard."""
-        for index, done in enumerate(self._done):
-            if not done:
-                self.ready(index)
 
 
 def _sum(kept: torch.Tensor | None, grad: torch.Tensor | None) -> torch.Tensor | None:

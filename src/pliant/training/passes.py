@@ -126,8 +126,8 @@ class LiveStep:
         checked_loss(loss, where)
         here.scale = checked_weight(weight, here.samples, where) / self._rules.samples_per_shard
         here.loss = loss.detach()
-        if here.last:
-            self._stream(here)
+        group = self._session.usable_group() if here.last and self._rules.overlap else None
+        self._engine.open_shard(here.shard, scale=here.scale, group=group)
         scaled = loss if scaler is None else scaler.scale(loss)
         scaled.backward(None if here.scale == 1.0 else torch.full_like(scaled, here.scale))
 
@@ -155,12 +155,6 @@ class LiveStep:
         if shard not in self._batches:
             self._batches[shard] = self._source.batch(epoch=position.epoch, step=position.step_of_epoch, shard=shard)
         return self._batches[shard]
-
-    def _stream(self, here: OpenShard) -> None:
-        """Let the gradients of the last shard leave while they are computed, if there is somebody to send them to."""
-        group = self._session.usable_group()
-        if group is not None and group.size > 1 and self._rules.overlap:
-            self._engine.open_last(here.shard, group, scale=here.scale)
 
     def _reduce(self) -> PassResult | None:
         """Reduce over the current group. None: a peer was lost, and more shards have been dealt to this worker."""

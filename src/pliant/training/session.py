@@ -10,7 +10,8 @@ finished.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 from pliant.comm.base import Group
@@ -84,7 +85,8 @@ class Session:
     def usable_group(self) -> Group | None:
         """The current group; None if it was interrupted."""
         try:
-            return self.crew.group()
+            with self._noting_the_end():
+                return self.crew.group()
         except GenerationOverError:
             return None
 
@@ -122,7 +124,8 @@ class Session:
         """
         self.agreed = 0
         while True:
-            group, kind = self.crew.await_next()
+            with self._noting_the_end():
+                group, kind = self.crew.await_next()
             synced = self._enter(group, kind, attempt)
             if synced is not None:
                 return group.rank in synced.decision.commit
@@ -131,9 +134,19 @@ class Session:
         """A worker without the job's state: offer itself, and wait until it has it. Blocking."""
         self.crew.ready(shape)
         while True:
-            group, kind = self.crew.await_next()
+            with self._noting_the_end():
+                group, kind = self.crew.await_next()
             if self._enter(group, kind, None) is not None:
                 return
+
+    @contextmanager
+    def _noting_the_end(self) -> Iterator[None]:
+        """Whoever is told to stop leaves the script: it must not take its call of ``steps`` for ended."""
+        try:
+            yield
+        except JobStopped:
+            self.leaving = True
+            raise
 
     def load_pending(self) -> None:
         """A newcomer has reached the place in the script where the job is: take on its state."""

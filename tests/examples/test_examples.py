@@ -1,0 +1,95 @@
+"""The examples run as plain scripts and as elastic jobs; what their pages promise is so."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pliant.cli.plan_file import read_plan
+from pliant.wire.api import Report
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+TIMEOUT_S = 120
+
+
+@pytest.fixture()
+def environment(tmp_path):
+    env = {**os.environ, "PLIANT_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    yield env
+    command = [sys.executable, "-m", "pliant.cli.main", "down", "--force"]
+    subprocess.run(command, env=env, capture_output=True, timeout=30, check=False)
+
+
+def succeed(command: list[str], env: dict[str, str]) -> str:
+    result = subprocess.run(
+        [sys.executable, *command], env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def train(env: dict[str, str], directory: Path, *options: str, script: list[str]) -> Report:
+    path = directory / "report.json"
+    command = ["-m", "pliant.cli.main", "run", "--no-live", "--report", str(path), *options]
+    succeed([*command, str(EXAMPLES / script[0]), *script[1:]], env)
+    return msgspec.json.decode(path.read_bytes(), type=Report)
+
+
+def test_before_and_after_differ_in_fewer_than_ten_lines():
+    before, after = ((EXAMPLES / name).read_text().splitlines() for name in ("before.py", "after.py"))
+    written = [line for line in difflib.ndiff(before, after) if line.startswith("+ ") and line[2:].strip()]
+    assert 0 < len(written) < 10, written
+
+
+@pytest.mark.parametrize("script", ["before.py", "after.py"])
+def test_before_and_after_learn(script, environment):
+    losses = [float(line.split()[1]) for line in succeed([str(EXAMPLES / script)], environment).splitlines()]
+    assert len(losses) == 10
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_digits_are_learned(environment):
+    last = succeed([str(EXAMPLES / "digits_cnn.py")], environment).splitlines()[-1]
+    assert float(last.split()[-1]) > 0.9
+
+
+def test_gpt_saves_and_samples(environment, tmp_path):
+    weights, sample = tmp_path / "weights.pt", tmp_path / "sample.txt"
+    size = ["--steps", "3", "--width", "16", "--layers", "1", "--context", "8", "--chars", "20000"]
+    out = succeed([str(EXAMPLES / "char_gpt.py"), *size, "--save", str(weights), "--sample", str(sample)], environment)
+    assert out.startswith("step    0   loss ")
+    assert weights.stat().st_size > 0
+    assert sample.read_text().startswith("def ")
+
+
+@pytest.mark.slow
+def test_digits_end_with_the_same_bits_on_one_and_on_three_workers(environment, tmp_path):
+    script = ["digits_cnn.py", "--epochs", "2"]
+    one = train(environment, tmp_path, "--workers", "1", script=script)
+    three = train(environment, tmp_path, "--workers", "3", script=script)
+    assert one.weights_sha256 is not None
+    assert three.weights_sha256 == one.weights_sha256
+    assert three.steps == one.steps == 50
+
+
+@pytest.mark.slow
+def test_after_ends_with_the_same_bits_when_a_worker_is_killed(environment, tmp_path):
+    plan = tmp_path / "plan.toml"
+    plan.write_text("[[event]]\nat_step = 40\nkill = 1\n")
+    one = train(environment, tmp_path, "--workers", "1", script=["after.py"])
+    hurt = train(environment, tmp_path, "--workers", "1:2", "--start", "2", "--plan", str(plan), script=["after.py"])
+    assert hurt.weights_sha256 == one.weights_sha256
+    assert [event.kind for event in hurt.events].count("worker_lost") == 1
+
+
+def test_the_demo_does_what_it_says():
+    events, problems = read_plan(EXAMPLES / "demo.toml", bounds=(1, 3))
+    assert problems == []
+    assert [(event.scale, event.kill) for event in events] == [(3, None), (None, 1), (2, None), (3, None)]
