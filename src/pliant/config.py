@@ -51,5 +51,7 @@ class WorkerSpec:
     """File that takes stdout and stderr; empty: inherit."""
     threads: int = 1
     """Intra-op threads; the same for all workers of a job, because it is part of the bits."""
+    launch: str = ""
+    """Which start of a job of this name the worker belongs to (``JobSpec.launch``)."""
     host: str = "127.0.0.1"
     """Address on which the worker's mesh listens."""

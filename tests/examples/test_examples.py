@@ -19,7 +19,7 @@ EXAMPLES = ROOT / "examples"
 TIMEOUT_S = 120
 
 
-@pytest.fixture()
+@pytest.fixture
 def environment(tmp_path):
     env = {**os.environ, "PLIANT_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
     yield env

@@ -73,6 +73,7 @@ def start_agent(home: Home, spec: JobSpec, options: RunOptions) -> subprocess.Po
     directory = home.job(spec.name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-m", "pliant.backends.agent", "--home", str(home.path), "--job", spec.name]
+    command += ["--launch", spec.launch]
     command += ["--script", spec.script, "--threads", str(options.threads)]
     if options.entry is not None:
         command += ["--entry", options.entry, "--preload", ""]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import secrets
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -99,6 +100,7 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         start_workers=start,
         plan=plan,
         patience_s=patience_s,
+        launch=secrets.token_hex(8),
     )
     return RunOptions(
         spec=spec,

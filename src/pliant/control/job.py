@@ -129,7 +129,23 @@ class Job:
 
     # ------------------------------------------------------------ what happens to the job
 
-    def happen(self, event: PlanEvent, *, step: int) -> None:
+    def follow_plan(self) -> None:
+        """Do what the plan says next, if it is time and what came before has taken effect."""
+        while not self.over and self._at_rest():
+            due = self.schedule.due()
+            if not due:
+                return
+            for event in due:
+                self._happen(event, step=max(self.schedule.reached, self.progress.step))
+
+    def _at_rest(self) -> bool:
+        """As many workers train as are wanted, and nobody is on the way in or out."""
+        members = self.changes.training()
+        live = [record for record in self.workers.values() if not record.gone]
+        going = any(record.leaving or record.doomed for record in live)
+        return self.changes.settled and not going and len(members) == len(live) == self.membership.target
+
+    def _happen(self, event: PlanEvent, *, step: int) -> None:
         """One event of the plan."""
         if event.scale is not None:
             try:
@@ -147,6 +163,7 @@ class Job:
         self.log.record("plan_signal", text, step=step)
         for worker in chosen:
             self.workers[worker].leaving = self.workers[worker].leaving or number == _SIGTERM
+            self.workers[worker].doomed = self.workers[worker].doomed or number == _SIGKILL
             self.agent.signal(worker, number)
 
     def _scale(self, workers: int, *, by: str) -> None:
@@ -199,6 +216,7 @@ class Job:
         if not self.over:
             self._carry_out(self.membership.handle(event))
             self.note()
+            self.follow_plan()
 
     def _carry_out(self, decisions: Sequence[ev.Decision]) -> None:
         for decision in decisions:

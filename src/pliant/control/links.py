@@ -71,6 +71,8 @@ class WorkerRecord(Peer):
     ready: bool = False
     entered: bool = False
     leaving: bool = False
+    doomed: bool = False
+    """The plan has had it killed."""
     retired: bool = False
     finished: WorkerFinished | None = None
     gone: bool = False

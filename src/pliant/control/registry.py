@@ -104,6 +104,9 @@ class Registry:
             ProtocolError: The job has another agent.
         """
         job = self.live(hello.job)
+        if job is not None and not job.over and hello.launch != job.spec.launch:
+            link.send(StopAgent(0.0))  # left over from an earlier job of this name
+            return None
         if job is not None and (not job.over or job.agent.pid == hello.pid):
             agent_connected(job, hello, link)
             return job

@@ -14,15 +14,27 @@ class Schedule:
     def __init__(self, plan: Sequence[PlanEvent]) -> None:
         """Events of one step keep their order."""
         self._waiting = sorted(plan, key=lambda event: event.at_step)
+        self.reached = -1
 
     def milestones(self) -> list[int]:
         """Steps at which the main worker has to ask before it goes on."""
         return sorted({event.at_step for event in self._waiting})
 
-    def due(self, step: int) -> list[PlanEvent]:
-        """Everything up to ``step`` that has not happened yet; it counts as happened from now on."""
-        due = [event for event in self._waiting if event.at_step <= step]
-        self._waiting = [event for event in self._waiting if event.at_step > step]
+    def reach(self, step: int) -> None:
+        """The main worker is about to begin ``step``."""
+        self.reached = max(self.reached, step)
+
+    def due(self) -> list[PlanEvent]:
+        """The next thing to do: all events of the earliest step, if it has been reached. They count as happened.
+
+        Ask only when what came before has taken effect, so that a plan means the same on a fast and on a slow
+        machine: a worker that the plan kills is then one that the plan has started. Events of one step happen at once.
+        """
+        first = self._waiting[0].at_step if self._waiting else self.reached + 1
+        if first > self.reached:
+            return []
+        due = [event for event in self._waiting if event.at_step == first]
+        self._waiting = self._waiting[len(due) :]
         return due
 
     def unreached(self) -> list[PlanEvent]:

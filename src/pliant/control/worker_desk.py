@@ -40,7 +40,7 @@ _MOST_ERROR_TEXT = 100_000
 def worker_connected(job: Job, hello: WorkerHello, link: Link) -> WorkerRecord | None:
     """A worker is here, or here again. None: it is not (or no longer) wanted and was told to exit."""
     record = job.workers.get(WorkerId(hello.worker))
-    if record is None or record.gone or job.over:
+    if record is None or record.gone or job.over or hello.launch != job.spec.launch:
         link.send(Retire(f"job {job.spec.name} is {job.state} and has no use for {hello.worker}"))
         return None
     if hello.generation > job.changes.newest:
@@ -163,8 +163,8 @@ def _call_ended(job: Job, record: WorkerRecord, message: CallEnded) -> None:
 def _milestone(job: Job, record: WorkerRecord, message: MilestoneReached) -> None:
     if not record.entered:
         raise ProtocolError(f"MilestoneReached of {record.worker}, which has not entered any generation")
-    for event in job.schedule.due(message.step):
-        job.happen(event, step=message.step)
+    job.schedule.reach(message.step)
+    job.follow_plan()
     if not record.gone:
         record.send(MilestonePassed(message.step))
 

@@ -176,6 +176,7 @@ class ElasticCrew:
             port=self._listener.port,
             generation=self.groups.generation,
             stateful=self.groups.stateful,
+            launch=self._spec.launch,
         )
 
     def _on_message(self, message: CoordinatorToWorker) -> None:

@@ -41,8 +41,9 @@ class Job:
         self._on_nonfinite, self._overlap = on_nonfinite, overlap
         self._progress = Progress(crew)
         self._engines: dict[int, PassEngine] = {}
-        self._sources: dict[int, tuple[Loader, Source]] = {}
-        self._epochs: dict[int, int] = {}
+        self._sources: dict[Loader, Source] = {}
+        self._epochs: dict[Loader, int] = {}
+        """Epochs begun; by the loader itself, because an ``id`` is used again once a loader is gone."""
         self._live: LiveStep | None = None
         guard_optimizers(tracked, lambda: self._live.where() if self._live is not None else None)
 
@@ -77,10 +78,10 @@ class Job:
         """
         _check_length(epochs, steps)
         call = self._begin_call()
-        first_epoch = self._epochs.get(id(loader), 0)
+        first_epoch = self._epochs.get(loader, 0)
         ended = self._ended(call)
         if ended is not None:
-            self._epochs[id(loader)] = first_epoch + int(ended)
+            self._epochs[loader] = first_epoch + int(ended)
             return
         wanted = epochs if epochs is not None or steps is not None else 1
         if not self.session.crew.stateful:
@@ -89,7 +90,7 @@ class Job:
             self.session.admit(_shape(loader, wanted, steps, self.step))
             ended = self._ended(call)
             if ended is not None:  # the job went on to a later call meanwhile
-                self._epochs[id(loader)] = first_epoch + int(ended)
+                self._epochs[loader] = first_epoch + int(ended)
                 return
         self.session.load_pending()
         try:
@@ -98,7 +99,7 @@ class Job:
             if not self.session.leaving:
                 position = self.session.position
                 begun = position.epoch - first_epoch + (1 if position.step_of_epoch else 0)
-                self._epochs[id(loader)] = first_epoch + begun
+                self._epochs[loader] = first_epoch + begun
                 self._end_call("steps", begun)
 
     def evaluate(self, loader: Loader, fn: Callable[[Any], Any]) -> Any:
@@ -134,7 +135,7 @@ class Job:
     def close(self) -> None:
         """End loader processes and threads. Called at the end of the script."""
         self._progress.flush()
-        for _, source in self._sources.values():
+        for source in self._sources.values():
             source.close()
         for engine in self._engines.values():
             engine.close()
@@ -155,7 +156,13 @@ class Job:
             seed_streams(loader.seed, "head", position.call, position.step)
             live = self._live = LiveStep(session, engine, source, rules)
             step = Step(live, number=position.step, epoch=position.epoch)
-            yield step
+            try:
+                yield step
+            except GeneratorExit:  # the script leaves the loop; what has been committed counts
+                self._live = None
+                if step.passes and not live.running:
+                    self._finish(loader, live, step)
+                raise
             self._live = None
             self._finish(loader, live, step)
 
@@ -195,9 +202,9 @@ class Job:
         return self._engines[shards]
 
     def _source(self, loader: Loader) -> Source:
-        if id(loader) not in self._sources:
-            self._sources[id(loader)] = (loader, loader.source())
-        return self._sources[id(loader)][1]
+        if loader not in self._sources:
+            self._sources[loader] = loader.source()
+        return self._sources[loader]
 
     # ------------------------------------------------------------ calls
 

@@ -34,6 +34,9 @@ class JobSpec(Body, frozen=True):
     start_workers: int = 1
     plan: list[PlanEvent] = []
     patience_s: float = 10.0
+    launch: str = ""
+    """Chosen at random by whoever starts the job: its agent and workers name it too, so that those left over from
+    an earlier job of the same name are not taken for this one's."""
 
 
 class ScaleRequest(Body, frozen=True):

@@ -44,6 +44,8 @@ class WorkerHello(Message, frozen=True):
     port: int
     generation: int = 0
     stateful: bool = False
+    launch: str = ""
+    """The job's ``JobSpec.launch``."""
 
 
 class WorkerReady(Message, frozen=True):
@@ -222,6 +224,8 @@ class AgentHello(Message, frozen=True):
     node: str
     pid: int
     workers: dict[str, int] = {}
+    launch: str = ""
+    """The job's ``JobSpec.launch``."""
 
 
 class WorkerStarted(Message, frozen=True):

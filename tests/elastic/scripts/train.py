@@ -66,7 +66,11 @@ def main():
     book.hold("start")
     torch.manual_seed(0)
     model = torch.nn.Sequential(
-        torch.nn.Linear(12, 24), torch.nn.BatchNorm1d(24), torch.nn.ReLU(), torch.nn.Dropout(0.1), torch.nn.Linear(24, 2)
+        torch.nn.Linear(12, 24),
+        torch.nn.BatchNorm1d(24),
+        torch.nn.ReLU(),
+        torch.nn.Dropout(0.1),
+        torch.nn.Linear(24, 2),
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 25, gamma=0.9)

@@ -27,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--job", required=True, help="name of a job that the coordinator knows")
     parser.add_argument("--script", required=True, help="the training script")
     parser.add_argument("--threads", type=int, default=1, help="intra-op threads of each worker (default: 1)")
+    parser.add_argument("--launch", default="", help="which start of a job of this name it is for")
     parser.add_argument("--entry", default=DEFAULT_ENTRY, help=argparse.SUPPRESS)
     parser.add_argument("--preload", default=",".join(PRELOAD), help=argparse.SUPPRESS)
     parser.add_argument("--lonely-s", type=float, default=60.0, help=argparse.SUPPRESS)
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         script=given.script,
         args=tuple(given.args),
         threads=given.threads,
+        launch=given.launch,
         lonely_s=given.lonely_s,
     )
     options.home.job(options.job).mkdir(mode=0o700, parents=True, exist_ok=True)

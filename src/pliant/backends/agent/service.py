@@ -44,6 +44,7 @@ class AgentOptions:
     script: str
     args: tuple[str, ...]
     threads: int = 1
+    launch: str = ""
     lonely_s: float = 60.0
     """Without workers and without a coordinator that accepts it, an agent ends after so many seconds."""
 
@@ -91,7 +92,11 @@ class Agent:
         """Called on the socket's thread for each connection; copies, so that the loop may go on."""
         self._connections += 1
         return AgentHello(
-            job=self._options.job, node=socket.gethostname(), pid=os.getpid(), workers=dict(self._workers.pids)
+            job=self._options.job,
+            node=socket.gethostname(),
+            pid=os.getpid(),
+            workers=dict(self._workers.pids),
+            launch=self._options.launch,
         )
 
     def _report(self, message: WorkerStarted | WorkerExited) -> None:
@@ -122,6 +127,7 @@ class Agent:
             home=str(options.home.path),
             log=str(options.home.job(options.job) / f"{worker}.log"),
             threads=options.threads,
+            launch=options.launch,
         )
 
     def _terminated(self, name: str) -> None:

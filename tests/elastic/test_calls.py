@@ -1,0 +1,75 @@
+"""Several calls of steps and evaluate in one script, streams, and loader processes: all of it elastic, all the same bits."""
+
+import pytest
+from elastic_books import assert_exactly_once, assert_same_bits
+from elastic_lab import is_alive, wait_until
+
+DELAY = ("--delay", 0.01)
+
+
+def check(ended, reference, *, recomputed=0):
+    steps = reference.steps
+    assert ended.report["steps"] == steps
+    assert_same_bits(ended.trace, reference)
+    assert_exactly_once(ended.trace, reference, steps=steps, recomputed=recomputed)
+    (weights,) = set(reference.noted("weights"))
+    assert ended.report["weights_sha256"] == weights
+
+
+def check_measured(ended, reference):
+    """Whoever came to a measurement, early or in no time, got the very same numbers."""
+    for phase in range(4):
+        (expected,) = reference.noted(phase)
+        found = ended.trace.noted(phase)
+        assert found
+        assert all(value == expected for value in found), f"phase {phase}: {found} instead of {expected}"
+
+
+def test_newcomers_join_in_a_later_call(lab, tmp_path, undisturbed):
+    reference = undisturbed("calls.py")
+    job = lab.run(tmp_path, "calls.py", *DELAY, workers="1:3")
+    job.hold("phase2", "w1")
+    job.wait_held("phase2", "w1")
+    job.scale(3)
+    ready = ("w2", "w3")
+    job.wait(lambda s: [w.worker for w in s.workers if w.state == "ready"] == list(ready), "both newcomers are ready")
+    job.hold("measure2", "w1")
+    job.release("phase2", "w1")
+    job.wait_workers(3)
+    job.release("measure2", "w1")
+    ended = job.end()
+    check(ended, reference)
+    check_measured(ended, reference)
+    assert len(ended.trace.noted(0)) == 3, "the newcomers ran through the first phase as well"
+
+
+def test_a_newcomer_joins_in_a_measurement_and_a_worker_dies_in_one(lab, tmp_path, undisturbed):
+    reference = undisturbed("calls.py")
+    job = lab.run(tmp_path, "calls.py", *DELAY, workers="1:3", start=2)
+    job.hold("evaluate", "w2")
+    job.wait_held("evaluate", "w2")
+    pid = job.signal("w2")
+    wait_until(lambda: not is_alive(pid), "w2 is gone")
+    ended = job.end()
+    check(ended, reference)
+    check_measured(ended, reference)
+    (lost,) = ended.events("worker_lost")
+    assert lost["message"].startswith("w2")
+    assert lost["shards_recomputed"] > 0
+
+
+@pytest.mark.parametrize(("script", "loaders"), [("stream.py", 0), ("stream.py", 1), ("train.py", 1)])
+def test_streams_and_loader_processes(lab, tmp_path, undisturbed, script, loaders):
+    words = ("--steps", 77) if script == "train.py" else ()
+    reference = undisturbed(script, *words)
+    plan = [
+        {"at_step": 3, "scale": 3},
+        {"at_step": 25, "kill": 1},
+        {"at_step": 40, "scale": 2},
+        {"at_step": 50, "leave": 1},
+    ]
+    job = lab.run(tmp_path, script, *words, *DELAY, "--loaders", loaders, workers="1:4", start=2, plan=plan)
+    ended = job.end()
+    lost = ended.events("worker_lost")
+    assert lost
+    check(ended, reference, recomputed=sum(event["shards_recomputed"] for event in lost))

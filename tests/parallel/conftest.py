@@ -1,0 +1,26 @@
+from collections.abc import Callable, Iterator
+
+import pytest
+from parallel_helpers import mesh
+from hypothesis import settings
+
+from pliant.comm.mesh import MeshGroup
+
+# Machines are shared and slow at times: examples have no deadline of their own, tests have.
+settings.register_profile("pliant", deadline=None)
+settings.load_profile("pliant")
+
+
+@pytest.fixture
+def make_mesh() -> Iterator[Callable[[int], list[MeshGroup]]]:
+    made: list[MeshGroup] = []
+
+    def make(size: int) -> list[MeshGroup]:
+        groups = mesh(size)
+        made.extend(groups)
+        return groups
+
+    yield make
+    for group in made:
+        group.abort()
+        group.close()
