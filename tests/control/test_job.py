@@ -51,7 +51,7 @@ def test_founding_and_finish(play):
     status = scene.job.status()
     assert (status.step, status.total_steps, status.samples, status.shards) == (10, 100, 640, 8)
     assert [(w.worker, w.pid, w.rank, w.state, w.shards, w.step) for w in status.workers] == [
-        ("w1", 1001, 0, "starting", [], 0),
+        ("w1", 1001, 0, "training", [], 0),
         ("w2", 1002, 1, "training", [4, 5], 10),
     ]
     scene.finish("w1")
@@ -221,8 +221,14 @@ def test_plan_fires_once_also_after_a_crash(play):
     scene.enter()
     scene.commit("w1", 5)
     scene.say("w1", MilestoneReached(9))
-    assert scene.agent.take(SignalWorker) == [SignalWorker("w1", 15)]
-    scene.finish("w1")
+    assert scene.links["w1"].take(MilestonePassed) == [MilestonePassed(9)]
+    assert scene.agent.take(SignalWorker) == [], "three workers are wanted, and so far there is one"
+    scene.start_workers()
+    while scene.job.membership.members != ("w1", "w3", "w4") or not scene.job.changes.settled:
+        scene.enter()
+    assert scene.agent.take(SignalWorker) == [SignalWorker("w4", 15)]
+    for worker in ("w1", "w3", "w4"):
+        scene.finish(worker)
     assert "kill = 1 at step 50" in scene.event("plan_unreached").message
 
 

@@ -116,7 +116,7 @@ def _listen(port: int) -> socket.socket:
 async def _serve(home: Home, listener: socket.socket, *, idle_s: float | None) -> None:
     journal = Journal(home.journal)
     try:
-        registry = Registry(journal)
+        registry = Registry(journal, home=home.path)
         config = uvicorn.Config(
             make_app(registry, token=create_token(home.token)),
             log_config=None,

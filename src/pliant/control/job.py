@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Sequence
 from math import inf
 
+from pliant.config import Home
 from pliant.control.changes import Changes
 from pliant.control.ending import End, Ending, too_many_workers, weights_problem
 from pliant.control.event_log import EventLog
@@ -18,6 +19,7 @@ from pliant.control.journal import JobRow
 from pliant.control.links import AgentRecord, WorkerRecord
 from pliant.control.progress import Progress
 from pliant.control.report_plan import JobView, job_report, job_status
+from pliant.control.scalars import Scalar, scalars_for
 from pliant.control.schedule_plan import Schedule, describe, victims
 from pliant.control.surroundings import Surroundings
 from pliant.errors import ConfigError, CoordinatorError
@@ -59,6 +61,8 @@ class Job:
         self.recipe: WorkerReady | None = None
         self.calls: dict[int, CallEnded] = {}
         self.schedule = Schedule(spec.plan)
+        home = around.home
+        self._scalars = scalars_for(None if home is None else Home(home).job(spec.name) / "tensorboard")
         self._stopping = False
         self.awaited_since_s: dict[WorkerId, float] = {}
         self._leavers: dict[WorkerId, float] = {}
@@ -194,6 +198,17 @@ class Job:
                 return
         self.handle(ev.WorkerGone(record.worker))
 
+    def write_scalars(self, fresh: int) -> None:
+        """Hand the last ``fresh`` commits to TensorBoard, if it is there."""
+        if self._scalars is None:
+            return
+        progress, now_s = self.progress, self.around.clock.unix()
+        for step in range(progress.step - fresh, progress.step):
+            loss = progress.losses[step]
+            if loss is not None:
+                self._scalars.add(Scalar("train/loss", loss, step, now_s))
+        self._scalars.add(Scalar("train/workers", len(self.changes.training()), progress.step - 1, now_s))
+
     def release_leavers(self, *, before_s: float = inf) -> None:
         """Let membership know of workers that left, up to ``before_s``: nothing hangs on it any more."""
         for worker, since_s in list(self._leavers.items()):
@@ -273,6 +288,8 @@ class Job:
             if not record.gone and record.finished is None:
                 record.send(Retire(f"the job is {end.state}"))
         self.agent.send(StopAgent(grace_s))
+        if self._scalars is not None:
+            self._scalars.close()
         view = self._view(end)
         self.ending = Ending(job_status(view), self._report(view))
         self.around.journal.put_row(self.id, self._journal_row())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from pliant.control.agent_desk import agent_connected, tick
 from pliant.control.archive import ArchivedJob, lost_status
@@ -35,8 +36,8 @@ class _EarlyAgent:
 class Registry:
     """Owns the jobs. Event loop only; see :mod:`pliant.control.job`."""
 
-    def __init__(self, journal: Journal, *, clock: Clock | None = None) -> None:
-        """Takes up from ``journal``; jobs that were live in it are declared lost."""
+    def __init__(self, journal: Journal, *, clock: Clock | None = None, home: Path | None = None) -> None:
+        """Takes up from ``journal``; jobs that were live in it are declared lost. ``home``: where jobs leave files."""
         self.clock = clock or Clock()
         self.streams = Streams()
         self.jobs: dict[str, Job | ArchivedJob] = {}
@@ -47,7 +48,7 @@ class Registry:
         self._seq = journal.last_seq()
         self._early: dict[str, _EarlyAgent] = {}
         self._used_s = self.clock.monotonic()
-        self._around = Surroundings(self.clock, journal, self._next_seq, self._publish)
+        self._around = Surroundings(self.clock, journal, self._next_seq, self._publish, home)
         for kept in journal.jobs():
             self._remember(kept)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pliant.control.clock import Clock
 from pliant.control.journal import Journal
@@ -18,5 +19,7 @@ class Surroundings:
     journal: Journal
     next_seq: Callable[[], int]
     publish: Callable[[Event], None]
+    home: Path | None = None
+    """Where jobs may leave files (TensorBoard's); None: nowhere."""
     agent_patience_s: float = 60.0
     """How long a new job waits for its agent, before it fails."""

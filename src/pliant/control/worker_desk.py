@@ -142,8 +142,10 @@ def _entered(job: Job, record: WorkerRecord, message: GenerationEntered) -> None
 def _committed(job: Job, record: WorkerRecord, message: StepsCommitted) -> None:
     if not record.entered:
         raise ProtocolError(f"StepsCommitted of {record.worker}, which has not entered any generation")
-    if job.progress.add(message):
+    fresh = job.progress.add(message)
+    if fresh:
         job.changes.committed()
+        job.write_scalars(fresh)
 
 
 def _call_ended(job: Job, record: WorkerRecord, message: CallEnded) -> None:
