@@ -1,4 +1,4 @@
-"""Several calls of steps and evaluate in one script, streams, and loader processes: all of it elastic, all the same bits."""
+"""Several calls of steps and evaluate in one script, streams, and loader processes: elastic, and the same bits."""
 
 import pytest
 from elastic_books import assert_exactly_once, assert_same_bits
@@ -28,19 +28,19 @@ def check_measured(ended, reference):
 def test_newcomers_join_in_a_later_call(lab, tmp_path, undisturbed):
     reference = undisturbed("calls.py")
     job = lab.run(tmp_path, "calls.py", *DELAY, workers="1:3")
-    job.hold("phase2", "w1")
-    job.wait_held("phase2", "w1")
+    job.hold("phase3", "w1")  # with the other loader than the first phase
+    job.wait_held("phase3", "w1")
     job.scale(3)
     ready = ("w2", "w3")
     job.wait(lambda s: [w.worker for w in s.workers if w.state == "ready"] == list(ready), "both newcomers are ready")
-    job.hold("measure2", "w1")
-    job.release("phase2", "w1")
-    job.wait_workers(3)
-    job.release("measure2", "w1")
+    job.release("phase3", "w1")
     ended = job.end()
     check(ended, reference)
     check_measured(ended, reference)
+    (joined,) = ended.events("workers_joined")
+    assert (joined["workers_before"], joined["workers_after"]) == (1, 3)
     assert len(ended.trace.noted(0)) == 3, "the newcomers ran through the first phase as well"
+    assert len({pid for pid, shards in ended.trace.shards.items() if any(step >= 36 for _, step, _ in shards)}) == 3
 
 
 def test_a_newcomer_joins_in_a_measurement_and_a_worker_dies_in_one(lab, tmp_path, undisturbed):

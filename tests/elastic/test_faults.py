@@ -1,4 +1,4 @@
-"""Workers die by SIGKILL in the middle of training: nothing is lost, nothing is computed twice for nothing, same bits."""
+"""Workers die by SIGKILL in the middle of training: nothing is lost, nothing computed again in vain."""
 
 import signal
 

@@ -58,8 +58,8 @@ def test_a_loss_that_is_not_a_number(start):
 def test_a_model_of_another_shape_on_another_worker(start):
     ended = start("shape").end(3)
     text = ended.out + ended.error
-    assert "other parameters" in text
-    assert "Build the same model on every worker" in text
+    assert "model.weight is (2, 3) torch.float32 on this worker and (1, 3) torch.float32 on another one" in text
+    assert "build the same model on all workers" in text
     assert ended.report["steps"] == 0
 
 

@@ -59,6 +59,9 @@ class Job:
         self.created_s = around.clock.monotonic()
         self._started_s = around.clock.unix()
         self.recipe: WorkerReady | None = None
+        """Of the first call that anybody stood at."""
+        self.recipes: dict[int, WorkerReady] = {}
+        """By call: all workers must have the same."""
         self.calls: dict[int, CallEnded] = {}
         self.schedule = Schedule(spec.plan)
         home = around.home

@@ -113,7 +113,7 @@ def _welcome(job: Job) -> Welcome:
 def _readied(job: Job, record: WorkerRecord, message: WorkerReady) -> None:
     if message.shards < 1 or message.batch_size < 1:
         raise ProtocolError(f"WorkerReady with {message.shards} shards and batch size {message.batch_size}")
-    recipe = job.recipe or message
+    recipe = job.recipes.setdefault(message.call, message)
     record.ready = True
     if (message.shards, message.batch_size) != (recipe.shards, recipe.batch_size):
         job.end(
@@ -122,7 +122,7 @@ def _readied(job: Job, record: WorkerRecord, message: WorkerReady) -> None:
             f"batch_size={recipe.batch_size}, shards={recipe.shards}; these must not depend on the worker",
         )
         return
-    job.recipe = recipe
+    recipe = job.recipe = job.recipe or recipe
     wanted = max([job.membership.target, *(event.scale or 0 for event in job.spec.plan)])
     if wanted > recipe.shards:
         job.end("failed-config", too_many_workers(wanted, recipe.shards))

@@ -26,6 +26,9 @@ Gradients = list[torch.Tensor | None]
 
 def scaled(source: torch.Tensor, factor: float, out: torch.Tensor) -> torch.Tensor:
     """``out = +0.0 + factor * source``: the mean from the sum, with every zero positive. Elementwise."""
+    if source.dtype in (torch.bfloat16, torch.float16):
+        # add's alpha is rounded to the dtype on a CPU (1/3 is 0.2 % off then) and not on a GPU; mul's factor never is.
+        return torch.mul(source, factor, out=out).add_(0.0)
     return torch.add(torch.zeros((), dtype=source.dtype, device=source.device), source, alpha=factor, out=out)
 
 
@@ -124,8 +127,8 @@ def write(target: torch.Tensor, grad: torch.Tensor | None) -> None:
 class Collector:
     """Takes one shard's gradients parameter by parameter, as backward finishes them, and merges them upwards at once.
 
-    While a gradient is still in the cache its whole chain of merges is done, and its memory is free again. ``ready(index)``
-    is called from the gradient hook; ``finish()`` after backward, for parameters that got none.
+    While a gradient is still in the cache its whole chain of merges is done, and its memory is free again.
+    ``ready(index)`` is called from the gradient hook; ``finish()`` after backward, for parameters that got none.
     """
 
     def __init__(self, partials: Partials, shard: int) -> None:
@@ -148,7 +151,7 @@ class Collector:
         """Parameter ``index`` has its gradient of this shard."""
         if self._done[index]:
             raise UsageError(
-                f"parameter {self._partials.layout.names[index]} received its gradient in two parts within one backward "
+                f"parameter {self._partials.layout.names[index]} received its gradient in two parts in one backward "
                 "(reentrant checkpointing does that). Pass use_reentrant=False to torch.utils.checkpoint."
             )
         self._done[index] = True

@@ -99,7 +99,7 @@ class Evaluation:
             return [float(value) for value in named.values()]
         except (TypeError, ValueError, RuntimeError) as error:
             raise UsageError(
-                "the function given to job.evaluate must return one number (the mean over the batch) or a dict of them; "
+                "the function given to job.evaluate must return a number (the mean over the batch) or a dict of them; "
                 f"it returned {type(result).__name__}: {error}"
             ) from error
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-import torch
 from torch import nn
 
 from pliant.data.base import Source
@@ -15,6 +14,7 @@ from pliant.data.streams import seed_streams
 from pliant.errors import ConfigError, UsageError
 from pliant.parallel.engine import PassEngine
 from pliant.training.crew import ambient_crew
+from pliant.training.determinism import make_deterministic
 from pliant.training.evaluate import Evaluation, evaluating
 from pliant.training.guards import checked_tracked, guard_optimizers
 from pliant.training.passes import LiveStep, OnNonFinite, RehearsalStep, StepRules
@@ -87,7 +87,7 @@ class Job:
         if not self.session.crew.stateful:
             if not self.session.crew.founding:
                 yield self._rehearsal(loader)
-            self.session.admit(_shape(loader, wanted, steps, self.step))
+            self.session.admit(_shape(loader, epochs=wanted, steps=steps, done=self.step, call=call))
             ended = self._ended(call)
             if ended is not None:  # the job went on to a later call meanwhile
                 self._epochs[loader] = first_epoch + int(ended)
@@ -118,7 +118,7 @@ class Job:
         if ended is not None:
             return ended
         if not self.session.crew.stateful:
-            self.session.admit(_shape(loader, None, None, self.step))
+            self.session.admit(_shape(loader, epochs=None, steps=None, done=self.step, call=call))
             ended = self._ended(call)
             if ended is not None:
                 return ended
@@ -254,13 +254,14 @@ def join(
     if on_nonfinite not in ("stop", "skip", "continue"):
         raise ConfigError(f'on_nonfinite="{on_nonfinite}": choose "stop", "skip" or "continue"')
     crew = ambient_crew()
-    torch.set_num_threads(threads if threads is not None else crew.threads)
+    modules = [item for item in tracked.values() if isinstance(item, nn.Module)]
+    make_deterministic(threads if threads is not None else crew.threads, modules)
     job = Job(tracked, on_nonfinite=on_nonfinite, overlap=overlap)
     crew.register(job)
     return job
 
 
-def _shape(loader: Loader, epochs: int | None, steps: int | None, done: int) -> WorkerReady:
+def _shape(loader: Loader, *, epochs: int | None, steps: int | None, done: int, call: int) -> WorkerReady:
     per_epoch = loader.steps_per_epoch
     total = per_epoch * epochs if per_epoch is not None and epochs is not None else None
     if steps is not None:
@@ -270,6 +271,7 @@ def _shape(loader: Loader, epochs: int | None, steps: int | None, done: int) -> 
         batch_size=loader.batch_size,
         total_steps=None if total is None else total + done,
         epochs=epochs,
+        call=call,
     )
 
 

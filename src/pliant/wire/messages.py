@@ -55,6 +55,8 @@ class WorkerReady(Message, frozen=True):
     batch_size: int
     total_steps: int | None = None
     epochs: int | None = None
+    call: int = 0
+    """Number of the ``steps`` or ``evaluate`` call at which it stands; each may have a loader of its own."""
 
 
 class GenerationEntered(Message, frozen=True):
