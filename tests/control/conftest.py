@@ -2,29 +2,15 @@ import contextlib
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from control_fakes import Play
+from control_fakes import DEADLINE_S, Play, wait_for
 
 from pliant.config import Home
 from pliant.control.journal import Journal
 from pliant.wire.http import Client, find_coordinator
-
-DEADLINE_S = 20.0
-
-
-def wait_for(condition, what):
-    """Wait until ``condition()`` is true, and return it; fail with ``what`` at the deadline."""
-    deadline_s = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline_s:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.005)
-    raise AssertionError(f"not within {DEADLINE_S} s: {what}")
 
 
 @pytest.fixture(name="wait_for")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from pliant.control.agent_desk import agent_said
 from pliant.control.clock import Clock
 from pliant.control.registry import Registry
@@ -21,6 +23,19 @@ from pliant.wire.messages import (
     WorkerReady,
     WorkerStarted,
 )
+
+DEADLINE_S = 20.0
+
+
+def wait_for(condition, what):
+    """Wait until ``condition()`` is true, and return it; fail with ``what`` at the deadline."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline_s:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"not within {DEADLINE_S} s: {what}")
 
 
 class FakeTime:

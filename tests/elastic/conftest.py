@@ -32,7 +32,7 @@ def own_lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trace]:
-    """The books of ``python script.py``: one process, no ``pliant run``. Shared by all test processes of the session."""
+    """The books of ``python script.py``: one process, no ``pliant run``. Each is run once a session."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed"
     known: dict[str, Trace] = {}

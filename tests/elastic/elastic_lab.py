@@ -1,4 +1,4 @@
-"""Jobs through the public command line: started, watched, disturbed with real signals, and compared with the undisturbed run."""
+"""Jobs through the public command line: started, watched, and disturbed with real signals."""
 
 import json
 import os

@@ -38,19 +38,20 @@ def check(ended, reference):
             assert (event["bytes_moved"] > 0) == (kind == "workers_joined")
 
 
-@pytest.mark.parametrize("leaver", ["w1", "w2"], ids=["rank 0", "a middle rank"])
-def test_sigterm_is_a_planned_leave(start, reference, leaver):
-    job = start("1:3", 3)
-    pid = job.signal(leaver, signal.SIGTERM)
-    wait_until(lambda: not is_alive(pid), f"{leaver} has left")
-    job.wait_workers(2)
-    job.wait_step(job.status().step + 3)
-    assert job.status().target_workers == 2
+def test_sigterm_is_a_planned_leave(start, reference):
+    job = start("1:4", 4)
+    leavers = ["w2", "w1"]  # a middle rank, then rank 0
+    for number, leaver in enumerate(leavers, 1):
+        pid = job.signal(leaver, signal.SIGTERM)
+        wait_until(lambda pid=pid: not is_alive(pid), f"{leaver} has left")
+        job.wait_workers(4 - number)
+        job.wait_step(job.status().step + 3)
+        assert job.status().target_workers == 4 - number
     ended = job.stop()
     check(ended, reference)
-    (left,) = ended.events("worker_left")
-    assert (left["workers_before"], left["workers_after"]) == (3, 2)
-    assert left["message"].startswith(f"{leaver} left")
+    left = ended.events("worker_left")
+    assert [(event["workers_before"], event["workers_after"]) for event in left] == [(4, 3), (3, 2)]
+    assert [event["message"].partition(" ")[0] for event in left] == leavers
 
 
 def test_sigterm_to_all_but_one(start, reference):

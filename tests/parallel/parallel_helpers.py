@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pliant.comm.mesh import MeshGroup
+from pliant.errors import ConnectionLostError
 from pliant.parallel.engine import PassEngine, PassResult
 from pliant.parallel.pass_messages import Flags
 
@@ -47,12 +48,25 @@ def outcomes(functions: Iterable[Callable[[], Any]]) -> list[Any]:
 
 
 def together(functions: Iterable[Callable[[], Any]]) -> list[Any]:
-    """As :func:`outcomes`, but an exception is raised here."""
+    """As :func:`outcomes`, but an exception is raised here: the first that is not just a lost connection."""
     found = outcomes(functions)
-    for each in found:
-        if isinstance(each, BaseException):
-            raise each
+    errors = [each for each in found if isinstance(each, BaseException)]
+    for error in sorted(errors, key=lambda error: isinstance(error, ConnectionLostError)):
+        raise error
     return found
+
+
+def aborting(group: MeshGroup, function: Callable[[], Any]) -> Callable[[], Any]:
+    """``function``, which aborts ``group`` if it fails, so that its peers fail as well instead of waiting."""
+
+    def run() -> Any:
+        try:
+            return function()
+        except BaseException:
+            group.abort()
+            raise
+
+    return run
 
 
 class Parts(nn.Module):
@@ -90,8 +104,7 @@ def scale_of(shard: int) -> float:
 
 def compute(engine: PassEngine, model: nn.Module, shard: int, *, stream: MeshGroup | None = None) -> None:
     """One shard: its gradients through autograd, its buffer changes."""
-    if stream is not None:
-        engine.open_last(shard, stream, scale=scale_of(shard))
+    engine.open_shard(shard, scale=scale_of(shard), group=stream)
     pieces = []
     for name, grad in gradients(model, shard).items():
         if grad is not None:

@@ -55,7 +55,7 @@ def run_parser() -> argparse.ArgumentParser:
     add("--plan", metavar="FILE", type=Path, help="TOML file with [[event]] tables: at_step and scale, kill or leave")
     add("--report", metavar="FILE", type=Path, help="write the report there (.json), and a page beside it (.html)")
     add("--threads", metavar="N", default="1", help="intra-op threads of each worker; part of the recipe (default: 1)")
-    add("--patience", metavar="S", default="10", help="seconds of silence before a worker counts as lost (default: 10)")
+    add("--patience", metavar="S", default="10", help="seconds to wait for a process that should answer (default: 10)")
     add("--no-live", action="store_true", help="lines instead of the live view")
     add("--quiet", "-q", action="store_true", help="only what the script prints, and errors")
     add("--entry", default=None, help=argparse.SUPPRESS)  # module:function in place of the worker, for tests

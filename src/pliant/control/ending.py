@@ -67,7 +67,7 @@ def weights_problem(finished: Mapping[WorkerId, WorkerFinished]) -> str | None:
     parts = "; ".join(f"{', '.join(workers)}: {digest[:16]}" for digest, workers in holders.items())
     return (
         f"workers ended with different weights ({parts}). Something in the script changes the model outside of "
-        "the step's shards, for example state that depends on the worker; `pliant verify` finds the first such step"
+        "the step's shards, for example state that depends on the worker"
     )
 
 

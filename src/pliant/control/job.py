@@ -62,6 +62,7 @@ class Job:
         """Of the first call that anybody stood at."""
         self.recipes: dict[int, WorkerReady] = {}
         """By call: all workers must have the same."""
+        self.rehearse = True
         self.calls: dict[int, CallEnded] = {}
         self.schedule = Schedule(spec.plan)
         home = around.home

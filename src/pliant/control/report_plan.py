@@ -31,14 +31,17 @@ class JobView:
 def job_status(view: JobView) -> JobStatus:
     """``GET /v1/jobs/NAME``."""
     progress, recipe = view.progress, view.recipe
+    # What is known is the length of the script's first job.steps call: with several, there is no knowing the end.
+    total = recipe.total_steps if recipe else None
+    one_call = total is None or progress.step <= total
     return JobStatus(
         name=view.spec.name,
         state=view.state,
         script=view.spec.script,
         step=progress.step,
-        total_steps=recipe.total_steps if recipe else None,
+        total_steps=total if one_call else None,
         epoch=progress.epoch,
-        epochs=recipe.epochs if recipe else None,
+        epochs=recipe.epochs if recipe and one_call else None,
         loss=progress.loss,
         steps_per_s=progress.steps_per_s(),
         samples=progress.samples,

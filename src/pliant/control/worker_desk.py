@@ -20,6 +20,7 @@ from pliant.wire.messages import (
     Interrupted,
     MilestonePassed,
     MilestoneReached,
+    RehearsalFailed,
     Retire,
     StepsCommitted,
     Welcome,
@@ -75,6 +76,13 @@ def worker_said(job: Job, record: WorkerRecord, message: WorkerToCoordinator) ->
             raise ProtocolError("WorkerHello is the first message of a connection, and only the first")
         case WorkerProgress():
             record.progress = message
+        case RehearsalFailed():
+            job.rehearse = False
+            job.event(
+                "rehearsal_failed",
+                f"{record.worker} could not rehearse a step ({message.reason[:200]}); "
+                "newcomers now join without, and their first step is slower",
+            )
         case StepsCommitted():
             _committed(job, record, message)
         case WorkerReady():
@@ -102,6 +110,7 @@ def _welcome(job: Job) -> Welcome:
         patience_s=job.spec.patience_s,
         # Until someone has entered a generation, all that connect may become founders with their own state.
         founding=job.changes.current is None,
+        rehearse=job.rehearse,
         milestones=job.schedule.milestones(),
         calls=[job.calls[call] for call in sorted(job.calls)],
         step=job.progress.step,

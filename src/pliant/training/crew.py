@@ -61,6 +61,18 @@ class Crew(Protocol):
         """This worker can be admitted."""
         ...
 
+    def rehearses(self) -> bool:
+        """This worker should run one throw-away step before it offers itself; begins the rehearsal if so."""
+        ...
+
+    def rehearsed(self) -> None:
+        """The throw-away step has come to its end."""
+        ...
+
+    def leave_rehearsal(self, reason: str) -> None:
+        """The throw-away step did not come to its end: this process cannot go on. Does not return."""
+        ...
+
     def ended_calls(self) -> list[tuple[str, Any]]:
         """Kind and result of the calls that have ended, as far as known."""
         ...
@@ -107,6 +119,16 @@ class SoloCrew:
     def flags(self, *, more: list[int], samples: int) -> Flags:
         """Nothing to tell but which streams go on."""
         return Flags(more=more, samples=samples)
+
+    def rehearses(self) -> bool:
+        """There is no job to wait for."""
+        return False
+
+    def rehearsed(self) -> None:
+        """Never happens."""
+
+    def leave_rehearsal(self, reason: str) -> None:
+        """Never happens."""
 
     def ended_calls(self) -> list[tuple[str, Any]]:
         """None ended before this process began."""

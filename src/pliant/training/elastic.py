@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -27,6 +28,7 @@ from pliant.wire.messages import (
     Interrupt,
     MilestonePassed,
     MilestoneReached,
+    RehearsalFailed,
     Retire,
     StopJob,
     Welcome,
@@ -52,6 +54,7 @@ class ElasticCrew:
         self.worker, self.threads = spec.worker, spec.threads
         self.job: Any = None
         self.retired: str | None = None
+        self.rehearsing = False
         self._spec, self._pid = spec, pid
         self._changed = threading.Condition()
         self._welcome: Welcome | None = None
@@ -124,6 +127,22 @@ class ElasticCrew:
     def ready(self, shape: WorkerReady) -> None:
         """This worker can be admitted."""
         self.tell(shape)
+
+    def rehearses(self) -> bool:
+        """A newcomer to a job that has begun does, unless that has failed in this job before."""
+        welcome = self._welcomed()
+        self.rehearsing = welcome.rehearse and not welcome.founding
+        return self.rehearsing
+
+    def rehearsed(self) -> None:
+        """The throw-away step has come to its end."""
+        self.rehearsing = False
+
+    def leave_rehearsal(self, reason: str) -> None:
+        """Say so and end the process: the script's own variables are those of a step that never was."""
+        self.tell(RehearsalFailed(reason=reason))
+        self._socket.close()
+        os._exit(0)
 
     def ended_calls(self) -> list[tuple[str, Any]]:
         """Kind and result of the calls that have ended, as far as known; without gaps."""

@@ -85,8 +85,13 @@ class Job:
             return
         wanted = epochs if epochs is not None or steps is not None else 1
         if not self.session.crew.stateful:
-            if not self.session.crew.founding:
-                yield self._rehearsal(loader)
+            if self.session.crew.rehearses():
+                try:
+                    yield self._rehearsal(loader)
+                except GeneratorExit:
+                    self.session.crew.leave_rehearsal("the script left the loop over job.steps")
+                    raise
+                self.session.crew.rehearsed()
             self.session.admit(_shape(loader, epochs=wanted, steps=steps, done=self.step, call=call))
             ended = self._ended(call)
             if ended is not None:  # the job went on to a later call meanwhile

@@ -58,6 +58,10 @@ def _run_script(spec: WorkerSpec, crew: ElasticCrew) -> int:
         if leave.code not in (None, 0):
             return _failed(crew, leave, f"the script left with exit code {leave.code}\\n")
     except BaseException as error:
+        if crew.rehearsing:  # on a model that the job has nothing to do with: no fault of the script
+            text = _script_traceback(error, spec.script)
+            print(f"{spec.worker}: the rehearsal failed\n{text}", file=sys.stderr, end="", flush=True)
+            crew.leave_rehearsal(f"{type(error).__name__}: {error}")
         return _failed(crew, error, _script_traceback(error, spec.script))
     if crew.retired is not None:
         return 0

@@ -59,6 +59,12 @@ class WorkerReady(Message, frozen=True):
     """Number of the ``steps`` or ``evaluate`` call at which it stands; each may have a loader of its own."""
 
 
+class RehearsalFailed(Message, frozen=True):
+    """A newcomer's throw-away step raised, or left the loop: it exits, and later newcomers do without rehearsal."""
+
+    reason: str
+
+
 class GenerationEntered(Message, frozen=True):
     """The worker finished the first exchange of a generation: it holds the job's state and trains in it."""
 
@@ -163,6 +169,8 @@ class Welcome(Message, frozen=True):
     patience_s: float
     founding: bool
     """True: the job has not begun; no rehearsal, the first generation starts from rank 0's own state."""
+    rehearse: bool = True
+    """Newcomers run one throw-away step before they are admitted; False once that has failed."""
     milestones: list[int] = []
     calls: list[CallEnded] = []
     step: int = 0
@@ -267,6 +275,7 @@ class StopAgent(Message, frozen=True):
 WorkerToCoordinator = (
     WorkerHello
     | WorkerReady
+    | RehearsalFailed
     | GenerationEntered
     | GenerationFailed
     | Interrupted

@@ -9,7 +9,8 @@ connection broke is sent again, in order, on the next one. So messages may arriv
 What a pong proves: the coordinator's *process* has the message, not that it was handled. The coordinator handles all
 that it received before it looks at a disconnection, so a broken connection loses nothing. Two things can: the
 coordinator is killed before it comes to a message it has received, or it closes the connection itself (too large a
-message, too many refused, too slow in reading) while more is arriving. What it closed for is dropped on purpose.
+message, too many refused, too slow in reading): what it closed for is dropped on purpose, and with it whatever came or
+was sent in the same breath. :meth:`ControlSocket.send` refuses too large a message, so that it never gets that far.
 """
 
 from __future__ import annotations

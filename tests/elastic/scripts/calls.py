@@ -3,8 +3,8 @@
 import time
 
 import torch
-import torch.nn.functional as F
 from book import Book, options
+from torch.nn.functional import cross_entropy
 
 import pliant
 
@@ -31,7 +31,7 @@ def main():
         time.sleep(given.delay)
         _, x, y = batch
         output = model(x)
-        return {"loss": F.cross_entropy(output, y), "right": (output.argmax(1) == y).float().mean()}
+        return {"loss": cross_entropy(output, y), "right": (output.argmax(1) == y).float().mean()}
 
     for phase in range(given.phases):
         book.hold(f"phase{phase}")
@@ -40,7 +40,7 @@ def main():
                 if job.session.crew.stateful:
                     book.shard(step, samples)
                 time.sleep(given.delay)
-                step.backward(F.cross_entropy(model(x), y))
+                step.backward(cross_entropy(model(x), y))
             optimizer.step()
             optimizer.zero_grad()
             if job.session.crew.stateful:

@@ -3,8 +3,8 @@
 import time
 
 import torch
-import torch.nn.functional as F
 from book import Book, options
+from torch.nn.functional import cross_entropy
 
 import pliant
 
@@ -89,7 +89,7 @@ def main():
                 book.shard(step, samples)
                 book.hold("shard")
                 time.sleep(given.delay)
-            step.backward(F.cross_entropy(model(x), y))
+            step.backward(cross_entropy(model(x), y))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
