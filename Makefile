@@ -26,7 +26,7 @@ demo: $(READY)
 	@$(BIN)/python -m examples.demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest -q $(TESTS)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(TESTS)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)

@@ -183,7 +183,7 @@ def test_silent_strangers_keep_nobody_out(listeners):
         b"\x00" * 4,
         b"\xff" * 2000,
         struct.pack("<I", 2) + b"[]",
-        struct.pack("<I", 101) + b'{"job":"demo","generation":1' + b"0" * 25 + b',"sender":"w2","receiver":"w1","nonce":"0123"}',
+struct.pack("<I", 68) + b'{"job":"demo","generation":-1,"sender":7,"receiver":"w1","nonce":""}',
     ],
 )
 def test_a_stranger_who_talks_nonsense_is_cut_off_and_the_door_stays_open(listeners, raw):

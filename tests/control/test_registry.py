@@ -4,7 +4,7 @@ from control_fakes import FakeLink, FakeTime, Play
 from pliant.control.registry import Registry
 from pliant.errors import CoordinatorError
 from pliant.wire.api import JobSpec
-from pliant.wire.messages import AgentHello, StopAgent
+from pliant.wire.messages import AgentHello, StartWorker, StopAgent
 
 
 @pytest.fixture
@@ -83,3 +83,16 @@ def test_one_jobs_trouble_is_not_that_of_others(registry, time, monkeypatch, cap
     assert "job bad: tick failed" in caplog.text
     assert good.over
     assert not bad.over
+
+
+@pytest.mark.parametrize(("launch", "taken"), [("new", True), ("old", False)])
+def test_early_agent_is_taken_only_by_its_own_launch(registry, launch, taken):
+    early, right = FakeLink(), FakeLink()
+    registry.agent_arrived(AgentHello("j", "here", 1, launch=launch), early)
+    job = registry.create(JobSpec("j", "t.py", launch="new"))
+    assert bool(early.take(StartWorker)) == taken
+    assert bool(early.take(StopAgent)) != taken
+    if not taken:
+        registry.agent_arrived(AgentHello("j", "here", 2, launch="new"), right)
+        assert right.take(StartWorker)
+    assert job.agent.pid == (1 if taken else 2)

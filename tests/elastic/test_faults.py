@@ -7,7 +7,7 @@ from elastic_books import assert_exactly_once, assert_same_bits
 from elastic_lab import is_alive, wait_until
 
 STEPS = 300
-DELAY = ("--delay", 0.02)
+DELAY = ("--delay", 0.04)
 
 
 @pytest.fixture
@@ -26,10 +26,11 @@ def start(lab, tmp_path):
 
 
 def kill(job, *workers):
-    """SIGKILL, and the fault has fired: the pids are gone, each with its own event."""
+    """SIGKILL, and the fault has fired: the pids are gone, and the job knows."""
     pids = [job.signal(worker) for worker in workers]
     for worker, pid in zip(workers, pids, strict=True):
         wait_until(lambda pid=pid: not is_alive(pid), f"{worker} (pid {pid}) is gone")
+    job.wait(lambda s: {w.worker for w in s.workers}.isdisjoint(workers), f"the job knows that {workers} are gone")
 
 
 def check(ended, reference, *, lost):

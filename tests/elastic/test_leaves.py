@@ -7,7 +7,7 @@ from elastic_books import assert_exactly_once, assert_same_bits
 from elastic_lab import is_alive, wait_until
 
 STEPS = 300
-DELAY = ("--delay", 0.02)
+DELAY = ("--delay", 0.04)
 
 
 @pytest.fixture

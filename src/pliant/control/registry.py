@@ -72,8 +72,10 @@ class Registry:
         self.jobs[spec.name] = job
         self._forget_old()
         early = self._early.pop(spec.name, None)
-        if early is not None:
+        if early is not None and early.hello.launch == spec.launch:
             agent_connected(job, early.hello, early.link)
+        elif early is not None:
+            early.link.send(StopAgent(0.0))  # left over from an earlier job of this name
         return job
 
     def find(self, name: str) -> Job | ArchivedJob:

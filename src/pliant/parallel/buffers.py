@@ -23,6 +23,8 @@ from torch import nn
 from pliant.comm.tree import Node, maximal_subtrees
 
 COMPARE_NUMEL = 1 << 20
+_WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Integers of each size in bytes, to compare floating-point numbers bit for bit."""
 
 
 class BufferTracker:
@@ -138,7 +140,7 @@ class BufferTracker:
             return True
         if current is None or start is None or current.numel() > COMPARE_NUMEL:
             return False
-        return not torch.equal(current, start)
+        return not same_bits(current, start)
 
     def _restore(self, index: int) -> None:
         _, module, name = self._places[index]
@@ -150,6 +152,18 @@ class BufferTracker:
                 original.copy_(start)
             module._buffers[name] = original
         self._note(index)
+
+
+def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Equal bit for bit: unlike ``torch.equal``, a NaN equals itself, and the two zeros differ."""
+    if left.shape != right.shape or left.dtype != right.dtype:
+        return False
+    if left.is_complex():
+        left, right = torch.view_as_real(left), torch.view_as_real(right)
+    if left.is_floating_point():
+        whole = _WHOLE[left.dtype.itemsize]
+        left, right = left.detach().contiguous().view(whole), right.detach().contiguous().view(whole)
+    return torch.equal(left, right)
 
 
 def neutral(start: torch.Tensor) -> torch.Tensor:

@@ -203,9 +203,15 @@ class PassEngine:
             self._partials.release()
 
     def close(self) -> None:
-        """Remove the hooks and end the driving thread."""
+        """Remove the hooks and end the driving thread.
+
+        A pass that still streams (the script raised within it) will never be finished: its group is aborted, because
+        a thread that waits for peers would keep the process, and the peers, waiting.
+        """
         self._hooks.remove()
-        self._driver.shutdown(wait=False, cancel_futures=True)
+        if self._running is not None and self._reduction is not None:
+            self._reduction.group.abort()
+        self._driver.shutdown(wait=True, cancel_futures=True)
 
     # ------------------------------------------------------------------ parts
 
