@@ -151,7 +151,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.fixed_dictionaries({name: JSON for name in ("job", "generation", "sender", "receiver", "nonce")}))
+@given(st.fixed_dictionaries(dict.fromkeys(("job", "generation", "sender", "receiver", "nonce"), JSON)))
 def test_well_formed_json_of_the_wrong_kind_never_does_more_than_fail(fields):
     with pytest.raises((ProtocolError, ConnectionError)):
         accept_after(framed(json.dumps(fields).encode()))

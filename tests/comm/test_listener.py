@@ -21,7 +21,10 @@ def listeners():
     made = []
 
     def make(count, **options):
-        fresh = [MeshListener(**({"job": "demo", "worker": f"w{len(made) + i + 1}", "key": KEY} | options)) for i in range(count)]
+        fresh = [
+            MeshListener(**({"job": "demo", "worker": f"w{len(made) + i + 1}", "key": KEY} | options))
+            for i in range(count)
+        ]
         made.extend(fresh)
         return fresh
 
@@ -183,7 +186,7 @@ def test_silent_strangers_keep_nobody_out(listeners):
         b"\x00" * 4,
         b"\xff" * 2000,
         struct.pack("<I", 2) + b"[]",
-struct.pack("<I", 68) + b'{"job":"demo","generation":-1,"sender":7,"receiver":"w1","nonce":""}',
+        struct.pack("<I", 68) + b'{"job":"demo","generation":-1,"sender":7,"receiver":"w1","nonce":""}',
     ],
 )
 def test_a_stranger_who_talks_nonsense_is_cut_off_and_the_door_stays_open(listeners, raw):

@@ -54,7 +54,9 @@ def test_shard_counts_that_are_no_power_of_two():
 @pytest.mark.parametrize("shards", range(1, 17))
 def test_every_subset_is_covered_by_the_fewest_subtrees(shards):
     if shards > 10:
-        subsets = [[v for v in range(shards) if (v * step + offset) % 5 < 3] for step in range(1, 8) for offset in range(5)]
+        subsets = [
+            [v for v in range(shards) if (v * step + offset) % 5 < 3] for step in range(1, 8) for offset in range(5)
+        ]
     else:
         subsets = [[v for v in range(shards) if bits >> v & 1] for bits in range(1 << shards)]
     nodes = set(nodes_of(shards))

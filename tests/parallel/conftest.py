@@ -1,8 +1,8 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from parallel_helpers import mesh
 from hypothesis import settings
+from parallel_helpers import mesh
 
 from pliant.comm.mesh import MeshGroup
 

@@ -134,7 +134,11 @@ def raw(tensor: torch.Tensor | None) -> tuple[Any, ...] | None:
     if tensor is None:
         return None
     flat = tensor.detach().contiguous().reshape(-1)
-    return tuple(tensor.shape), str(tensor.dtype), bytes(flat.view(torch.uint8).numpy().tobytes()) if flat.numel() else b""
+    return (
+        tuple(tensor.shape),
+        str(tensor.dtype),
+        bytes(flat.view(torch.uint8).numpy().tobytes()) if flat.numel() else b"",
+    )
 
 
 def grads_of(model: nn.Module) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -108,7 +110,7 @@ def test_slices_cover_a_bucket_exactly(size, dtype):
         bounds = [slice_bounds(numel, dtype, rank, size) for rank in range(size)]
         assert bounds[0][0] == 0
         assert bounds[-1][1] == numel
-        assert all(left[1] == right[0] for left, right in zip(bounds, bounds[1:], strict=False))
+        assert all(left[1] == right[0] for left, right in itertools.pairwise(bounds))
         assert all(start <= stop for start, stop in bounds)
         assert all(start * dtype.itemsize % ALIGN == 0 or start == numel for start, _ in bounds)
 

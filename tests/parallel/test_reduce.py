@@ -294,7 +294,9 @@ def test_frames_that_break_the_protocol(kind, index, size):
     engine.begin(0)
     engine.close_shard(0, scale=1.0, loss=0.0)
     from_peer = right._channels[0]
-    from_peer.sock.sendall(b"".join([kind.to_bytes(4, "little"), index.to_bytes(4, "little"), size.to_bytes(8, "little")]))
+    from_peer.sock.sendall(
+        b"".join([kind.to_bytes(4, "little"), index.to_bytes(4, "little"), size.to_bytes(8, "little")])
+    )
     with pytest.raises(ProtocolError, match="rank 1"):
         engine.reduce(left, Flags())
     engine.close()
@@ -316,6 +318,9 @@ def test_without_any_trainable_parameter_losses_and_buffers_still_meet():
         engine.close()
         return result.loss, model.running_mean.tolist(), grads_of(model)
 
-    assert together([aborting(groups[rank], lambda rank=rank: work(rank)) for rank in range(2)]) == [(1.0, [1.5, 1.5], {})] * 2
+    assert (
+        together([aborting(groups[rank], lambda rank=rank: work(rank)) for rank in range(2)])
+        == [(1.0, [1.5, 1.5], {})] * 2
+    )
     for group in groups:
         group.close()

@@ -10,8 +10,11 @@ settings.load_profile("pliant")
 
 
 @pytest.fixture(scope="session")
-def template() -> Iterator[Template]:
-    made = Template()
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))  # compile once for all crews
+        patch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+        made = Template()
     yield made
     made.close()
 

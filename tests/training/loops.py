@@ -39,7 +39,9 @@ def mlp(*middle: nn.Module, features: int = 6) -> nn.Sequential:
 
 def loader(dataset: Any = None, **options: Any) -> pliant.Loader:
     """16 samples in 8 shards a step, unless told otherwise."""
-    return pliant.Loader(Points() if dataset is None else dataset, **({"batch_size": 16, "shards": 8, "seed": 3} | options))
+    return pliant.Loader(
+        Points() if dataset is None else dataset, **({"batch_size": 16, "shards": 8, "seed": 3} | options)
+    )
 
 
 def cross_entropy(model: nn.Module) -> Callable[[Any], torch.Tensor]:
@@ -55,7 +57,7 @@ def digest(**tracked: Any) -> str:
     return found.hexdigest()
 
 
-def run(  # noqa: PLR0913
+def run(
     tracked: dict[str, Any],
     data: pliant.Loader,
     loss_of: Callable[[Any], torch.Tensor],

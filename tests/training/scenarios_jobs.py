@@ -40,13 +40,13 @@ def sharpness_aware_minimisation():
         moves = [p.grad * (0.05 / norm) for p in model.parameters()]
         with torch.no_grad():
             for param, move in zip(model.parameters(), moves, strict=True):
-                param += move
+                param.add_(move)
         optimizer.zero_grad()
         for x, y in step:
             step.backward(F.cross_entropy(model(x), y))
         with torch.no_grad():
             for param, move in zip(model.parameters(), moves, strict=True):
-                param -= move
+                param.sub_(move)
         optimizer.step()
         optimizer.zero_grad()
         seen.append([loss.hex() for loss in step.losses])

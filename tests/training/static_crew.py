@@ -1,7 +1,8 @@
 """Crews of real processes without a coordinator: a fixed mesh, one generation for each scenario.
 
-A template process imports torch once and forks the workers of each launch. All of them run the same scenarios (functions without
-arguments that return something comparable) one after the other; what every worker of every crew returned comes back.
+A template process imports torch once and forks the workers of each launch. All of them run the same scenarios (functions
+without arguments that return something comparable) one after the other; what every worker of every crew returned comes
+back.
 """
 
 from __future__ import annotations
@@ -59,15 +60,12 @@ def _work(pipe: Connection, number: int, module: str, names: Sequence[str]) -> N
         group = listener.form(generation, members, timeout_s=FORM_TIMEOUT_S)
         crew = StaticCrew(worker, group)
         crew_module.set_ambient(lambda crew=crew: crew)
-        began = time.monotonic()
         try:
             found[name] = ("ok", getattr(importlib.import_module(module), name)())
         except BaseException:
             found[name] = ("error", traceback.format_exc())
             group.abort()
         group.close()
-        if os.environ.get("PLIANT_TIMES"):
-            print(f"{len(members)} {number} {name} {time.monotonic() - began:.2f}", file=sys.stderr)
     pipe.send(found)
 
 
@@ -161,7 +159,8 @@ class Template:
 def scenarios_of(module: str) -> list[str]:
     """Names of the scenarios in a module: what is marked with :func:`scenario`."""
     found = vars(importlib.import_module(module))
-    return [name for name, value in found.items() if getattr(value, "is_scenario", False) and value.__module__ == module]
+    marked = {name: value for name, value in found.items() if getattr(value, "is_scenario", False)}
+    return [name for name, value in marked.items() if value.__module__ == module]
 
 
 def scenario(function: Callable[[], Any]) -> Callable[[], Any]:

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
-from loops import Points, cross_entropy, digest, loader, mlp
+import torch.nn.functional as F  # noqa: N812
+from loops import Points, cross_entropy, loader, mlp
 from torch import nn
 
 import pliant
 from pliant.errors import ConfigError, NonFiniteLossError, UsageError
+from pliant.transfer.fingerprint import weights_sha256
 
 
 @pytest.fixture
@@ -100,10 +101,10 @@ def test_optimizer_step_inside_the_inner_loop(job, model, optimizer):
     step, shards = first_shard(job)
     x, y = next(shards)
     step.backward(F.cross_entropy(model(x), y))
-    before = digest(model=model)
+    before = weights_sha256({"model": model})
     with pytest.raises(UsageError, match=r"optimizer\.step\(\) was called inside the inner loop, in shard 0 of step 0"):
         optimizer.step()
-    assert digest(model=model) == before
+    assert weights_sha256({"model": model}) == before
 
 
 def test_the_inner_loop_left_early(job, model):
@@ -177,16 +178,16 @@ def train_with_bad_step(model, optimizer, choice, bad):
         for x, y in step:
             loss = F.cross_entropy(model(x), y)
             step.backward(loss * bad if step.number == 1 else loss)
-        seen[step.number] = (digest(model=model), step.loss)
+        seen[step.number] = (weights_sha256({"model": model}), step.loss)
         optimizer.step()
         optimizer.zero_grad()
     job.close()
-    return seen, digest(model=model)
+    return seen, weights_sha256({"model": model})
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_a_nonfinite_loss_stops_before_any_weight_is_changed(model, optimizer, bad):
-    with pytest.raises(NonFiniteLossError, match=r'loss of step 1 is -?(nan|inf).*on_nonfinite="skip"\\) or "continue"'):
+    with pytest.raises(NonFiniteLossError, match=r'loss of step 1 is -?(nan|inf).*on_nonfinite="skip"\) or "continue"'):
         train_with_bad_step(model, optimizer, "stop", bad)
     assert all(bool(param.isfinite().all()) for param in model.parameters())
 

@@ -174,7 +174,8 @@ def test_a_newcomer_that_dies_fails_the_source(mesh):
 )
 def test_frames_that_break_the_protocol_are_refused(mesh, kind, index, size):
     left, right = mesh(2)
-    left._channels[1].sock.sendall(kind.to_bytes(4, "little") + index.to_bytes(4, "little") + size.to_bytes(8, "little"))
+    header = kind.to_bytes(4, "little") + index.to_bytes(4, "little") + size.to_bytes(8, "little")
+    left._channels[1].sock.sendall(header)
     with pytest.raises(ProtocolError, match="rank 0 sent a frame"):
         receive_state(right, sources=[0])
 

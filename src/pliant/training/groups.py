@@ -193,8 +193,10 @@ class Groups:
                 if formation.group is not None:
                     formation.group.abort()
         if self._planned is not None and self._planned.over:
+            _close(self._planned)
             self._planned = None
         if self._next is not None and self._next.over:
+            _close(self._next)
             self._next = None
         self._changed.notify_all()
         self._listener.poke()
@@ -227,3 +229,9 @@ class Groups:
             unused = command.kind == "planned" and self._told < command.generation
             self._end(lambda other: other is formation)
         self._send(GenerationFailed(generation=command.generation, reason=reason, unused=unused))
+
+
+def _close(formation: Formation) -> None:
+    """Of a generation that nobody moved to, so that no thread can be driving its group."""
+    if formation.group is not None:
+        formation.group.close()
