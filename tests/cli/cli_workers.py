@@ -41,7 +41,10 @@ class FakeTrainer:
         self.socket = ControlSocket(workers_url(home), read_token(home.token), self._hello, self._on)
 
     def _hello(self):
-        return WorkerHello(job=self._spec.job, worker=self._spec.worker, pid=os.getpid(), host="127.0.0.1", port=1)
+        spec = self._spec
+        return WorkerHello(
+            job=spec.job, worker=spec.worker, pid=os.getpid(), host="127.0.0.1", port=1, launch=spec.launch
+        )
 
     def _on(self, message) -> None:
         match message:

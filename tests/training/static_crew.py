@@ -1,8 +1,8 @@
 """Crews of real processes without a coordinator: a fixed mesh, one generation for each scenario.
 
-A template process imports torch once and forks the workers of each launch. All of them run the same scenarios (functions
-without arguments that return something comparable) one after the other; what every worker of every crew returned comes
-back.
+A template process imports torch once and forks the workers of each launch. All of them run the same scenarios
+(functions without arguments that return something comparable) one after the other; what every worker of every crew
+returned comes back.
 """
 
 from __future__ import annotations

@@ -155,6 +155,7 @@ def test_an_interrupt_that_overtakes_its_generation_wins(workers):
     workers[0].groups.on_interrupt(4)
     workers[0].groups.on_form(command(4, "founding", *workers))
     workers[0].groups.on_form(command(3, "founding", *workers))
+    assert workers[0].groups._next is None, "a generation that was interrupted is being formed"
     waiting = start(workers[0].groups.await_next)
     for worker in workers:
         worker.groups.on_form(command(5, "recovery", *workers))

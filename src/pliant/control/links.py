@@ -84,7 +84,7 @@ class WorkerRecord(Peer):
             return "finished"
         if self.leaving or self.retired:
             return "leaving"
-        if self.progress is not None:
+        if self.progress is not None and not (self.entered and self.progress.state in ("rehearsing", "ready")):
             return self.progress.state
         return "training" if self.entered else "ready" if self.ready else "starting"
 

@@ -86,12 +86,14 @@ class Job:
         wanted = epochs if epochs is not None or steps is not None else 1
         if not self.session.crew.stateful:
             if self.session.crew.rehearses():
+                self._progress.phase(0, "rehearsing")
                 try:
                     yield self._rehearsal(loader)
                 except GeneratorExit:
                     self.session.crew.leave_rehearsal("the script left the loop over job.steps")
                     raise
                 self.session.crew.rehearsed()
+            self._progress.phase(0, "ready")
             self.session.admit(_shape(loader, epochs=wanted, steps=steps, done=self.step, call=call))
             ended = self._ended(call)
             if ended is not None:  # the job went on to a later call meanwhile
@@ -130,6 +132,7 @@ class Job:
         self.session.load_pending()
         self.session.boundary()
         self._progress.flush()
+        self._progress.phase(self.step, "evaluating")
         with evaluating(self._tracked):
             source = self._source(loader)
             result = Evaluation(self.session, source, fn, shards=loader.shards, seed=loader.seed).run()
@@ -150,7 +153,7 @@ class Job:
     def _live_steps(self, loader: Loader, first_epoch: int, epochs: int | None, steps: int | None) -> Iterator[Step]:
         session, position = self.session, self.session.position
         if position.step_of_call == 0:
-            position.epoch, position.step_of_epoch, position.live = first_epoch, 0, None
+            position.epoch, position.step_of_epoch = first_epoch, 0
         engine, source = self._engine(loader.shards), self._source(loader)
         rules = StepRules(loader.seed, loader.samples_per_shard, self._on_nonfinite, self._overlap)
         while epochs is None or position.epoch < first_epoch + epochs:

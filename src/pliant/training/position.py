@@ -19,7 +19,6 @@ class Position:
         step_of_epoch: the same, within the epoch.
         samples: samples in committed steps.
         loss: of the last committed step.
-        live: for streams: shards that have a batch in the next step of the epoch; None: all.
         ended: kind and result of every call that has ended.
     """
 
@@ -31,7 +30,6 @@ class Position:
     step_of_epoch: int = 0
     samples: int = 0
     loss: float | None = None
-    live: list[int] | None = None
     ended: list[tuple[str, Any]] = field(default_factory=list)
 
     def as_state(self) -> dict[str, Any]:

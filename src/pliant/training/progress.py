@@ -7,11 +7,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 from pliant.training.crew import Crew
 from pliant.training.position import Position
 from pliant.wire.messages import StepsCommitted, WorkerProgress
 
+Phase = Literal["rehearsing", "ready", "evaluating"]
 COMMITS_S = 0.02
 """Commits are sent together if they come faster than this."""
 PROGRESS_S = 0.25
@@ -48,6 +50,11 @@ class Progress:
         if now - self._told >= PROGRESS_S:
             self._told = now
             self._crew.tell(WorkerProgress(step=position.step, state="training", shards=list(shards)))
+
+    def phase(self, step: int, state: Phase) -> None:
+        """Something else than training begins."""
+        self._told = 0.0
+        self._crew.tell(WorkerProgress(step=step, state=state, shards=[]))
 
     def flush(self) -> None:
         """Send what is waiting."""
