@@ -13,6 +13,7 @@ from pliant.data.loader import Loader
 from pliant.data.streams import seed_streams
 from pliant.errors import ConfigError, UsageError
 from pliant.parallel.engine import PassEngine
+from pliant.training.allocator import keep_freed_memory
 from pliant.training.crew import ambient_crew
 from pliant.training.determinism import make_deterministic
 from pliant.training.evaluate import Evaluation, evaluating
@@ -262,6 +263,7 @@ def join(
     if on_nonfinite not in ("stop", "skip", "continue"):
         raise ConfigError(f'on_nonfinite="{on_nonfinite}": choose "stop", "skip" or "continue"')
     crew = ambient_crew()
+    keep_freed_memory()
     modules = [item for item in tracked.values() if isinstance(item, nn.Module)]
     make_deterministic(threads if threads is not None else crew.threads, modules)
     job = Job(tracked, on_nonfinite=on_nonfinite, overlap=overlap)

@@ -14,8 +14,8 @@ from pliant.training.position import Position
 from pliant.wire.messages import StepsCommitted, WorkerProgress
 
 Phase = Literal["rehearsing", "ready", "evaluating"]
-COMMITS_S = 0.02
-"""Commits are sent together if they come faster than this."""
+COMMITS_S = 0.2
+"""Commits are sent together, so often at most: each message costs both processes about a millisecond."""
 PROGRESS_S = 0.25
 
 
