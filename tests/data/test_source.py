@@ -33,10 +33,20 @@ def alive(pid):
         return False
 
 
+OTHERS = set()
+"""Children of this process that are not of the test: templates that other tests keep for the whole run."""
+
+
+def loader_processes():
+    return {child.pid for child in multiprocessing.active_children()} - OTHERS
+
+
 @pytest.fixture(autouse=True)
 def no_process_is_left():
+    OTHERS.clear()
+    OTHERS.update(loader_processes())
     yield
-    wait_until(lambda: not multiprocessing.active_children(), "all loader processes ended")
+    wait_until(lambda: not loader_processes(), "all loader processes ended")
 
 
 @pytest.fixture
@@ -112,8 +122,8 @@ def test_prefetch_survives_resizes_without_new_processes_or_repeated_work(opened
                 step * 8 + shard * 2 + 1,
             ]
         if step == 0:
-            processes = {child.pid for child in multiprocessing.active_children()}
-    assert {child.pid for child in multiprocessing.active_children()} == processes
+            processes = loader_processes()
+    assert loader_processes() == processes
     assert len(processes) == 2
     entries = dataset.read()
     fetched_by_loaders = {pid for pid, _index in entries} - {os.getpid()}

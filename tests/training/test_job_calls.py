@@ -13,6 +13,7 @@ from pliant.training import crew as crew_module
 from pliant.training.crew import SoloCrew
 from pliant.training.session import JobStopped
 from pliant.transfer.fingerprint import weights_sha256
+from pliant.wire.messages import WorkerReady
 
 
 class PlayedCrew(SoloCrew):
@@ -98,9 +99,9 @@ def test_a_worker_is_admitted_at_its_first_call_and_tells_its_shape(play):
     crew = PlayedCrew(stateful=False)
     job, model = play(crew)
     assert train(job, model, loader(), epochs=2) == [(i, i // 4) for i in range(8)]
-    shape = crew.told[0]
+    shape = next(message for message in crew.told if isinstance(message, WorkerReady))
     assert (shape.shards, shape.batch_size, shape.total_steps, shape.epochs) == (8, 16, 8, 2)
-    assert crew.names_told()[1] == "GenerationEntered"
+    assert crew.names_told()[:3] == ["WorkerProgress", "WorkerReady", "GenerationEntered"]
     assert crew.names_told()[-1] == "CallEnded"
 
 
