@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from pliant.comm.tree import Node, maximal_subtrees
+from pliant.comm.tree import Node, maximal_subtrees, split
 
 COMPARE_NUMEL = 1 << 20
 _WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -117,9 +117,8 @@ class BufferTracker:
             if start is None:
                 raise AssertionError(f"buffer {self._places[index][0]} has no value at the start of the step")
             return neutral(start.cpu())
-        half = 1 << ((node[1] - node[0] - 1).bit_length() - 1)
-        middle = node[0] + half
-        return combine(self._fold(index, (node[0], middle)), self._fold(index, (middle, node[1])))
+        left, right = split(node)
+        return combine(self._fold(index, left), self._fold(index, right))
 
     def _current(self, index: int) -> torch.Tensor | None:
         _, module, name = self._places[index]
