@@ -12,7 +12,7 @@ from pliant.control.job import Job
 from pliant.control.links import Link
 from pliant.errors import ProtocolError
 from pliant.ids import WorkerId
-from pliant.wire.messages import AgentHello, AgentToCoordinator, StartWorker, StopAgent, WorkerStarted
+from pliant.wire.messages import AgentHello, AgentToCoordinator, StartWorker, StopAgent, WorkerExited, WorkerStarted
 
 _SIGKILL = 9
 
@@ -58,7 +58,7 @@ def agent_said(job: Job, message: AgentToCoordinator) -> None:
         raise ProtocolError(f"{type(message).__name__} for {message.worker}, which was never asked for")
     if isinstance(message, WorkerStarted):
         record.pid = message.pid
-    else:
+    elif isinstance(message, WorkerExited):
         record.pid = message.pid
         job.exited(record, exit_text(message.exit_code), exit_code=message.exit_code)
 

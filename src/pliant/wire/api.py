@@ -7,11 +7,18 @@ from typing import Literal
 import msgspec
 
 JobState = Literal["starting", "running", "stopping", "finished", "stopped", "failed"]
-FailureKind = Literal["script", "lost", "config"]
+FailureKind = Literal["script", "lost", "config", "diverged", "memory"]
 
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of all bodies; unknown fields are refused."""
+
+
+class SlowWorkers(Body, frozen=True):
+    """``slow`` of a plan: so many workers take ``factor`` times as long for each shard from then on."""
+
+    workers: int
+    factor: float
 
 
 class PlanEvent(Body, frozen=True):
@@ -21,6 +28,12 @@ class PlanEvent(Body, frozen=True):
     scale: int | None = None
     kill: int | None = None
     leave: int | None = None
+    stop: int | None = None
+    """SIGSTOP to so many workers."""
+    kill_coordinator: bool | None = None
+    slow: SlowWorkers | None = None
+    partition: int | None = None
+    """So many workers lose all their connections without a word."""
 
 
 class JobSpec(Body, frozen=True):
@@ -37,6 +50,24 @@ class JobSpec(Body, frozen=True):
     launch: str = ""
     """Chosen at random by whoever starts the job: its agent and workers name it too, so that those left over from
     an earlier job of the same name are not taken for this one's."""
+    threads: int = 1
+    """Intra-op threads of each worker; part of the recipe."""
+    checkpoints: str = ""
+    """Directory for checkpoints; empty: none are written."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0: only when the job is stopped."""
+    keep: int = 3
+    """How many checkpoints are kept, the newest ones."""
+    resume: bool = False
+    """Begin from the newest good checkpoint in ``checkpoints``."""
+    check_every: int = 50
+    """Steps between comparisons of the workers' state; 0: never."""
+    trace: str = ""
+    """Directory for what ``pliant verify`` compares; empty: nothing is recorded."""
+    stop_after: int = 0
+    """End the script after so many steps; 0: at its own end."""
+    patient_plan: bool = False
+    """The main worker waits at a plan's event until newcomers are ready, so that a short run sees them all."""
 
 
 class ScaleRequest(Body, frozen=True):

@@ -153,13 +153,53 @@ class WorkerFinished(Message, frozen=True):
 
 
 class WorkerFailed(Message, frozen=True):
-    """The user's script raised. Not a fault to retry."""
+    """The user's script raised, or (``diverged``) workers that must agree bit for bit do not. Nothing to retry."""
 
     error: str
     traceback: str
+    kind: Literal["script", "diverged"] = "script"
+
+
+class StillHere(Message, frozen=True):
+    """Any worker, a few times within each ``patience_s``, from its control thread: silence means that it hangs."""
+
+
+class CheckpointWritten(Message, frozen=True):
+    """The worker that writes checkpoints has a new complete one: the state before ``step``, in call ``call``."""
+
+    step: int
+    call: int
+    path: str
+    size_bytes: int
+    seconds: float
+    """From the copy of the state to the rename."""
+
+
+class CheckpointFailed(Message, frozen=True):
+    """A checkpoint could not be written (disk full, read-only). Training goes on; earlier ones are untouched."""
+
+    step: int
+    error: str
 
 
 # ---------------------------------------------------------------- coordinator -> worker
+
+
+class JobRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a worker has to know of how its job was started (see :class:`pliant.wire.api.JobSpec`)."""
+
+    checkpoints: str = ""
+    """Directory of the checkpoints; empty: none are written."""
+    checkpoint_every: int = 0
+    keep: int = 3
+    check_every: int = 50
+    """Compare all workers' state before every so manieth step; 0: never."""
+    trace: str = ""
+    """Directory for what ``pliant verify`` compares; empty: nothing is recorded."""
+    stop_after: int = 0
+    """End the script after so many steps; 0: never."""
+    milestone_wait_s: float = 5.0
+    """How long the main worker waits for the plan's events at most."""
 
 
 class Welcome(Message, frozen=True):
@@ -177,6 +217,9 @@ class Welcome(Message, frozen=True):
     """Next step to be committed, as far as the coordinator knows."""
     epoch: int = 0
     loss: float | None = None
+    rules: JobRules = JobRules()
+    restore: str = ""
+    """Founders: the complete checkpoint that the job begins from; empty: from the script's own state."""
 
 
 class FormGeneration(Message, frozen=True):
@@ -215,6 +258,24 @@ class Retire(Message, frozen=True):
     reason: str
 
 
+class Misbehave(Message, frozen=True):
+    """A fault on purpose (plans, tests). What is None stays as it is."""
+
+    slow: float | None = None
+    """Take so many times as long for each shard; 1 ends it."""
+    isolated: bool | None = None
+    """Move no byte over any connection, nor read one, as if the network were gone."""
+
+
+class Taken(Message, frozen=True):
+    """To a worker or an agent: its first ``count`` messages on this connection, hello not counted, were handled.
+
+    What they changed is in the journal: they need never be sent again, not even to another coordinator.
+    """
+
+    count: int
+
+
 class Refused(Message, frozen=True):
     """To a worker or an agent: its last message was not understood or not allowed, and was ignored.
 
@@ -239,22 +300,50 @@ class AgentHello(Message, frozen=True):
 
 
 class WorkerStarted(Message, frozen=True):
-    """Agent: the process exists."""
+    """Agent: the process exists. ``device`` is the GPU that it was given, if any."""
 
     worker: str
     pid: int
+    device: str = ""
 
 
 class WorkerExited(Message, frozen=True):
-    """Agent: the process is gone. ``exit_code`` is negative for a signal, as in :mod:`subprocess`."""
+    """Agent: the process is gone. ``exit_code`` is negative for a signal, as in :mod:`subprocess`, 255 if unknown."""
 
     worker: str
     pid: int
     exit_code: int
+    out_of_memory: bool = False
+    """The kernel killed it for lack of memory."""
+
+
+class WorkerProbed(Message, frozen=True):
+    """Agent: answer to ``ProbeWorker``."""
+
+    worker: str
+    exists: bool
+    stopped: bool
+    """By a signal (SIGSTOP)."""
+    cpu_s: float
+    """Processor time that it has used in its life."""
 
 
 class StartWorker(Message, frozen=True):
     """To the agent: start a worker process with this id."""
+
+    worker: str
+
+
+class AdoptWorker(Message, frozen=True):
+    """To an agent that replaces one that died: this worker is of the earlier one; watch and signal it as your own."""
+
+    worker: str
+    pid: int
+    device: str = ""
+
+
+class ProbeWorker(Message, frozen=True):
+    """To the agent: is this worker's process running?"""
 
     worker: str
 
@@ -286,7 +375,12 @@ WorkerToCoordinator = (
     | WorkerLeaving
     | WorkerFinished
     | WorkerFailed
+    | StillHere
+    | CheckpointWritten
+    | CheckpointFailed
 )
-CoordinatorToWorker = Welcome | FormGeneration | Interrupt | MilestonePassed | CallEnded | StopJob | Retire | Refused
-AgentToCoordinator = AgentHello | WorkerStarted | WorkerExited
-CoordinatorToAgent = StartWorker | SignalWorker | StopAgent | Refused
+CoordinatorToWorker = (
+    Welcome | FormGeneration | Interrupt | MilestonePassed | CallEnded | StopJob | Retire | Misbehave | Taken | Refused
+)
+AgentToCoordinator = AgentHello | WorkerStarted | WorkerExited | WorkerProbed
+CoordinatorToAgent = StartWorker | AdoptWorker | ProbeWorker | SignalWorker | StopAgent | Taken | Refused
