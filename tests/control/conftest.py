@@ -10,6 +10,7 @@ from control_fakes import DEADLINE_S, Play, wait_for
 
 from pliant.config import Home
 from pliant.control.journal import Journal
+from pliant.control.replay import replay
 from pliant.wire.http import Client, find_coordinator
 
 
@@ -18,17 +19,55 @@ def wait_for_fixture():
     return wait_for
 
 
+class RememberingJournal(Journal):
+    """Knows the inputs of jobs that are over, too."""
+
+    def __init__(self, path):
+        self.inputs = {}
+        super().__init__(path)
+
+    def record(self, job, entry):
+        self.inputs.setdefault(job, []).append(entry)
+        super().record(job, entry)
+
+
 @pytest.fixture
 def journal(tmp_path):
-    journal = Journal(tmp_path / "journal.sqlite")
+    journal = RememberingJournal(tmp_path / "journal.sqlite")
     yield journal
     journal.close()
 
 
 @pytest.fixture
 def play(journal):
-    """Makes a job; the arguments are those of its spec."""
-    return lambda **spec: Play(journal, **spec)
+    """Makes a job; the arguments are those of its spec. At the end of the test its inputs are replayed."""
+    scenes = []
+
+    def make(**spec):
+        scenes.append(Play(journal, **spec))
+        return scenes[-1]
+
+    yield make
+    for scene in scenes:
+        assert_replay_is_the_same(scene.job, journal)
+
+
+def knowledge(job):
+    """All that membership knows."""
+    facts = dict(vars(job.membership))
+    return facts | {"_roster": list(facts["_roster"])}
+
+
+def assert_replay_is_the_same(job, journal):
+    """Whoever handles a job's inputs again knows exactly what it knew."""
+    again = replay(job.id, job.spec, journal.inputs[job.id])
+    assert again.events() == job.events()
+    assert again.report() == job.report()
+    assert knowledge(again) == knowledge(job)
+    for record in (*job.workers.values(), *again.workers.values()):
+        record.progress = None  # only for the status, and not journaled
+    if not job.over:
+        assert again.status() == job.status()
 
 
 @dataclass

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
-from pliant.control.agent_desk import agent_said
 from pliant.control.clock import Clock
+from pliant.control.inputs import AgentSaid, WorkerConnected, WorkerSaid
 from pliant.control.registry import Registry
-from pliant.control.worker_desk import worker_connected, worker_said
 from pliant.wire.api import JobSpec
 from pliant.wire.messages import (
     AgentHello,
@@ -87,14 +86,21 @@ class Play:
 
     def hello(self, worker, **fields):
         pid = 1000 + int(worker[1:])
-        agent_said(self.job, WorkerStarted(worker, pid))
+        self.agent_says(WorkerStarted(worker, pid))
         link = self.links[worker] = FakeLink()
-        self.records[worker] = worker_connected(self.job, WorkerHello("j", worker, pid, "127.0.0.1", 5, **fields), link)
+        hello = WorkerHello("j", worker, pid, "127.0.0.1", 5, **fields)
+        self.records[worker] = self.take(WorkerConnected(hello), link=link)
         return link
+
+    def take(self, item, *, link=None):
+        return self.registry.take(self.job, item, link=link)
+
+    def agent_says(self, message):
+        self.take(AgentSaid(message))
 
     def say(self, worker, message):
         if self.records[worker] is not None:  # else it was told to exit
-            worker_said(self.job, self.records[worker], message)
+            self.take(WorkerSaid(worker, message))
 
     def enter(self, *, step=None, recomputed=None, received=0):
         """All members of the newest announced generation enter it; returns it. ``recomputed``: worker -> shards."""
@@ -120,7 +126,7 @@ class Play:
         self.say(worker, StepsCommitted(first, times, [loss] * count, epoch=0, samples=samples))
 
     def die(self, worker, code=-9):
-        agent_said(self.job, WorkerExited(worker, 1000 + int(worker[1:]), code))
+        self.agent_says(WorkerExited(worker, 1000 + int(worker[1:]), code))
 
     def recover(self):
         """Everyone who was interrupted answers that it holds the state."""

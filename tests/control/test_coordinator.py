@@ -101,18 +101,16 @@ def test_restart_remembers_what_was(coordinator, start_coordinator):
     with start_coordinator().client() as client:
         assert [(job.name, job.state, job.failure) for job in client.list_jobs()] == [
             ("done", "stopped", None),
-            ("live", "failed", "lost"),
+            ("live", "starting", None),
         ]
         assert client.report("done") == report
         assert [event.kind for event in client.events("done")] == ["job_started", "stop_requested", "job_stopped"]
-        (lost,) = client.events("live", after=last)
-        assert lost.kind == "job_failed"
-        assert "coordinator ended" in client.job("live").error
-        with pytest.raises(CoordinatorError, match="coordinator ended"):
-            client.report("live")
+        (returned,) = client.events("live", after=last)
+        assert returned.kind == "coordinator_returned"
+        assert client.scale("live", 1).target_workers == 1
+        assert client.stop("live", now=True).state == "stopped"
         with pytest.raises(CoordinatorError, match="cannot be scaled"):
-            client.scale("live", 1)
-        assert client.create_job(JobSpec("live", "t.py")).state == "starting"
+            client.scale("done", 1)
 
 
 def test_damaged_journal_is_moved_aside(start_coordinator, tmp_path):

@@ -1,12 +1,12 @@
 import pytest
 from control_fakes import FakeLink, FakeTime
 
-from pliant.control.agent_desk import agent_closed, agent_connected
+from pliant.control.inputs import AgentConnected, AgentDied, AgentDisconnected, WorkerConnected, WorkerDisconnected
 from pliant.control.registry import Registry
-from pliant.control.worker_desk import worker_closed, worker_connected
 from pliant.errors import CoordinatorError, ProtocolError
 from pliant.wire.api import JobSpec, PlanEvent
 from pliant.wire.messages import (
+    AdoptWorker,
     AgentHello,
     CallEnded,
     FormGeneration,
@@ -23,11 +23,13 @@ from pliant.wire.messages import (
     StopAgent,
     StopJob,
     Welcome,
+    WorkerExited,
     WorkerFailed,
     WorkerHello,
     WorkerLeaving,
     WorkerProgress,
     WorkerReady,
+    WorkerStarted,
 )
 
 
@@ -75,7 +77,7 @@ def test_frozen_after_the_end(play):
     scene.say("w1", StepsCommitted(3, [9999.0], [1.0], 0, 64))
     scene.die("w1", 0)
     assert scene.job.report() == before
-    scene.job.stop(now=True)
+    scene.registry.stop("j", now=True)
     assert scene.job.status().state == "finished"
 
 
@@ -155,7 +157,7 @@ def test_all_lost(play):
 def test_grow_and_shrink(play):
     scene = running(play, 1)
     scene.commit("w1", 5)
-    scene.job.scale(3)
+    scene.registry.scale("j", 3)
     scene.start_workers()
     assert not scene.links["w2"].take(Welcome)[0].founding
     while scene.links["w1"].sent and any(isinstance(m, FormGeneration) for m in scene.links["w1"].sent):
@@ -165,7 +167,7 @@ def test_grow_and_shrink(play):
     assert joined[-1].workers_after == 3
     assert joined[0].workers_before == 1
     assert all(event.stall_s is not None and event.bytes_moved for event in joined)
-    scene.job.scale(1)
+    scene.registry.scale("j", 1)
     scene.enter()
     scene.commit("w1", 2)
     shrunk = scene.event("workers_shrunk")
@@ -194,7 +196,7 @@ def test_planned_leave_is_not_a_loss(play):
 
 def test_newcomer_that_dies_costs_nothing(play):
     scene = running(play, 1)
-    scene.job.scale(2)
+    scene.registry.scale("j", 2)
     scene.hello("w2")
     scene.die("w2", 1)
     assert scene.event("newcomer_lost").workers_after == 1
@@ -236,7 +238,7 @@ def test_plan_fires_once_also_after_a_crash(play):
 def test_scale_out_of_bounds(play, workers):
     scene = running(play, 1)
     with pytest.raises(CoordinatorError, match=rf"{workers} workers.*from 1 to 4") as caught:
-        scene.job.scale(workers)
+        scene.registry.scale("j", workers)
     assert caught.value.status == 422
     assert scene.job.status().target_workers == 1
 
@@ -246,7 +248,7 @@ def test_scale_above_shards(play):
     scene.shards = 2
     scene.start_workers()
     with pytest.raises(CoordinatorError, match=r"3 workers .* 2 shards: 1 of them would have nothing") as caught:
-        scene.job.scale(3)
+        scene.registry.scale("j", 3)
     assert caught.value.status == 422
 
 
@@ -275,11 +277,11 @@ def test_workers_must_agree_on_the_recipe(play):
 def test_stop_at_a_boundary_and_now(play):
     scene = running(play, 1)
     scene.commit("w1", 3)
-    scene.job.stop(now=False)
+    scene.registry.stop("j", now=False)
     assert scene.job.state == "stopping"
     assert scene.links["w1"].take(StopJob)
     with pytest.raises(CoordinatorError, match="stopping"):
-        scene.job.scale(2)
+        scene.registry.scale("j", 2)
     scene.finish("w1")
     assert scene.job.status().state == "stopped"
     assert scene.job.status().weights_sha256 == "aa"
@@ -287,27 +289,27 @@ def test_stop_at_a_boundary_and_now(play):
 
 def test_stop_now(play):
     scene = running(play, 1)
-    scene.job.stop(now=True)
+    scene.registry.stop("j", now=True)
     assert scene.job.status().state == "stopped"
     assert scene.agent.take(StopAgent) == [StopAgent(0.0)]
 
 
 def test_calls_are_kept_and_relayed_to_newcomers(play):
     scene = running(play, 1)
-    scene.job.scale(2)
+    scene.registry.scale("j", 2)
     link = scene.hello("w2")
     call = CallEnded(0, "evaluate")
     scene.say("w1", call)
     scene.say("w1", call)
     assert link.take(CallEnded) == [call]
     assert not scene.links["w1"].take(CallEnded)
-    worker_closed(scene.job, scene.records["w2"], link)
+    scene.take(WorkerDisconnected("w2"), link=link)
     assert scene.hello("w2").take(Welcome)[0].calls == [call]
 
 
 def test_messages_wait_for_a_worker_that_is_away(play):
     scene = running(play, 2)
-    worker_closed(scene.job, scene.records["w1"], scene.links["w1"])
+    scene.take(WorkerDisconnected("w1"), link=scene.links["w1"])
     assert "worker_lost" not in scene.kinds()
     scene.die("w2")
     link = scene.hello("w1", generation=1, stateful=True)
@@ -330,29 +332,48 @@ def test_silent_worker_is_killed_after_patience(play):
 
 def test_agent_lost_and_back(play):
     scene = running(play, 1, patience_s=5.0)
-    agent_closed(scene.job, scene.agent)
+    scene.take(AgentDisconnected(), link=scene.agent)
     scene.time.now_s += 6
     scene.registry.tick()
     assert scene.event("agent_lost")
     assert scene.job.state == "running"
-    with pytest.raises(ProtocolError, match="another agent"):
-        agent_connected(scene.job, AgentHello("j", "here", 78), scene.agent)
-    agent_connected(scene.job, AgentHello("j", "here", 77, {"w1": 1001}), scene.agent)
+    scene.take(AgentConnected(AgentHello("j", "here", 77, {"w1": 1001})), link=scene.agent)
     assert scene.event("agent_returned")
     assert scene.job.state == "running"
 
 
 def test_agent_that_returns_without_a_worker_reports_its_end(play):
     scene = running(play, 2)
-    agent_closed(scene.job, scene.agent)
-    agent_connected(scene.job, AgentHello("j", "here", 77, {"w1": 1001}), scene.agent)
+    scene.take(AgentDisconnected(), link=scene.agent)
+    scene.take(AgentConnected(AgentHello("j", "here", 77, {"w1": 1001})), link=scene.agent)
     assert "w2" in scene.event("worker_lost").message
+
+
+def test_another_agent_takes_over_only_when_the_first_one_is_away(play):
+    scene = running(play, 2)
+    second = FakeLink()
+    with pytest.raises(ProtocolError, match="another agent"):
+        scene.take(AgentConnected(AgentHello("j", "here", 78)), link=second)
+    scene.take(AgentDisconnected(), link=scene.agent)
+    scene.take(AgentDied(77, replaced=True))
+    scene.registry.scale("j", 3)
+    scene.take(AgentConnected(AgentHello("j", "here", 78)), link=second)
+    assert second.take(AdoptWorker) == [AdoptWorker("w1", 1001), AdoptWorker("w2", 1002)]
+    assert second.take(StartWorker) == [StartWorker("w3")]
+    # It breaks off before it has adopted w2: told again, and w2 is not taken for dead.
+    scene.agent_says(WorkerStarted("w1", 1001))
+    scene.take(AgentDisconnected(), link=second)
+    third = FakeLink()
+    scene.take(AgentConnected(AgentHello("j", "here", 78, {"w1": 1001, "w3": 1003})), link=third)
+    assert third.take(AdoptWorker) == [AdoptWorker("w2", 1002)]
+    scene.agent_says(WorkerExited("w2", 1002, 255))
+    assert "nobody saw how" in scene.event("worker_lost").message
 
 
 def test_agent_and_workers_lost_end_the_job(play):
     scene = running(play, 1, patience_s=5.0)
-    agent_closed(scene.job, scene.agent)
-    worker_closed(scene.job, scene.records["w1"], scene.links["w1"])
+    scene.take(AgentDisconnected(), link=scene.agent)
+    scene.take(WorkerDisconnected("w1"), link=scene.links["w1"])
     scene.time.now_s += 6
     scene.registry.tick()
     assert scene.job.status().failure == "lost"
@@ -390,7 +411,7 @@ def test_unknown_worker_is_told_to_exit(play):
     scene.agent.take(StartWorker)
     link = scene.links["x"] = FakeLink()
     from_nowhere = WorkerHello("j", "w99", 5, "h", 1)
-    assert worker_connected(scene.job, from_nowhere, link) is None
+    assert scene.take(WorkerConnected(from_nowhere), link=link) is None
     assert link.take(Retire)
 
 

@@ -22,6 +22,7 @@ from pliant.wire.messages import (
     StartWorker,
     StepsCommitted,
     StopAgent,
+    Taken,
     Welcome,
     WorkerExited,
     WorkerFinished,
@@ -67,8 +68,10 @@ def say(socket, message):
 
 
 def hear(socket, kind, decoder=TO_WORKER):
-    """The next message, which has to be a ``kind``."""
-    message = decoder.decode(socket.recv(timeout=20))
+    """The next message but acknowledgements, which has to be a ``kind``."""
+    message = Taken(0)
+    while isinstance(message, Taken):
+        message = decoder.decode(socket.recv(timeout=20))
     assert isinstance(message, kind), message
     return message
 

@@ -11,17 +11,20 @@ from websockets.sync.server import serve
 
 from pliant.errors import ProtocolError
 from pliant.wire.codec import FROM_WORKER, encode
-from pliant.wire.messages import CallEnded, MilestoneReached, Refused, Retire, WorkerHello, WorkerProgress
+from pliant.wire.messages import CallEnded, MilestoneReached, Refused, Retire, Taken, WorkerHello, WorkerProgress
 from pliant.wire.socket import ControlSocket
 
 DEADLINE_S = 10.0
 
 
 class Server:
-    """Records what it is sent. ``behave(connection, number)``: what else to do with the n-th connection."""
+    """Records what it is sent, and says so while ``takes``. ``behave(connection, number)``: what else to do with the
+    n-th connection.
+    """
 
-    def __init__(self, behave=None, *, port=0):
+    def __init__(self, behave=None, *, port=0, takes=True):
         self.behave = behave
+        self.takes = takes
         self.heard = []
         self.tokens = []
         self.connections = []
@@ -36,10 +39,12 @@ class Server:
             self.connections.append(connection)
             self.tokens.append(connection.request.headers["Authorization"])
             number = len(self.connections)
-        for data in connection:
+        for count, data in enumerate(connection):
             with self.changed:
                 self.heard.append((number, FROM_WORKER.decode(data)))
                 self.changed.notify_all()
+            if self.takes:
+                connection.send(encode(Taken(count)).decode())
             if self.behave is not None:
                 self.behave(connection, number)
 
@@ -233,6 +238,24 @@ def test_what_was_under_way_is_sent_again(start_server, start_relay, open_socket
     relay.cut()
     server.wait(lambda: len(server.milestones()) == 50, "all of them")
     assert server.heard[2:] == [(2, MilestoneReached(step)) for step in range(50)]
+    assert control.flush(DEADLINE_S)
+
+
+def test_what_arrived_but_was_not_handled_is_sent_again(start_server, open_socket):
+    """A coordinator that is killed has received more than it has put into its journal."""
+    where = {"url": None}
+    first = start_server(takes=False)
+    where["url"] = url(first)
+    control = open_socket(lambda: where["url"])
+    for step in range(20):
+        control.send(MilestoneReached(step))
+    first.wait(lambda: len(first.milestones()) == 20, "received")
+    for connection in first.connections:
+        connection.send(encode(Taken(5)).decode())
+    second = start_server()
+    where["url"] = url(second)
+    first.close()
+    second.wait(lambda: second.milestones() == list(range(5, 20)), "all but the five that were taken")
     assert control.flush(DEADLINE_S)
 
 

@@ -1,4 +1,4 @@
-"""What a job's agent says, and what follows from its silence and that of the workers.
+"""What a job's agent says, and what becomes of its workers when it dies and another one takes over.
 
 :class:`~pliant.errors.ProtocolError` means that a message was refused and changed nothing. Called on the event loop.
 """
@@ -9,44 +9,90 @@ from collections.abc import Set as AbstractSet
 
 from pliant.control.ending import exit_text
 from pliant.control.job import Job
-from pliant.control.links import Link
+from pliant.control.links import Link, WorkerRecord
 from pliant.errors import ProtocolError
 from pliant.ids import WorkerId
-from pliant.wire.messages import AgentHello, AgentToCoordinator, StartWorker, StopAgent, WorkerExited, WorkerStarted
+from pliant.wire.messages import (
+    AdoptWorker,
+    AgentHello,
+    AgentToCoordinator,
+    StartWorker,
+    StopAgent,
+    WorkerExited,
+    WorkerStarted,
+)
 
 _SIGKILL = 9
+_UNKNOWN_EXIT = 255
 
 
 def agent_connected(job: Job, hello: AgentHello, link: Link) -> None:
-    """The job's agent is here, or here again.
+    """The job's agent is here, or here again, or another one in its place.
 
     Raises:
-        ProtocolError: The job has another agent already.
+        ProtocolError: The job has another agent, which is connected.
     """
-    if job.agent.pid not in (None, hello.pid):
+    if job.agent.pid not in (None, hello.pid) and job.agent.link is not None:
         raise ProtocolError(f"job {job.spec.name} has another agent, pid {job.agent.pid}")
-    again = job.agent.pid is not None
-    if job.agent.lost:
-        job.event("agent_returned", f"the agent on {hello.node} (pid {hello.pid}) is back")
+    known, returned = job.agent.pid, job.agent.lost
     job.agent.pid, job.agent.node, job.agent.lost = hello.pid, hello.node, False
     waiting = {message.worker for message in job.agent.waiting if isinstance(message, StartWorker)}
     job.agent.attach(link)
     if job.over:
         link.send(StopAgent(0.0))
-    elif again:
+    elif known == hello.pid:
+        if returned:
+            job.event("agent_returned", f"the agent on {hello.node} (pid {hello.pid}) is back")
         _compare_with_agent(job, hello, waiting)
-    job.note()
+    elif known is not None:
+        _hand_over(job, hello, waiting)
+
+
+def agent_died(job: Job, pid: int, *, replaced: bool) -> None:
+    """The agent's process is gone; its workers are not."""
+    if job.over or job.agent.pid != pid:
+        return
+    text = f"the job's agent (pid {pid}) has died; the workers go on"
+    job.event("agent_lost", f"{text}, and another agent is started for them" if replaced else text)
 
 
 def _compare_with_agent(job: Job, hello: AgentHello, waiting: AbstractSet[str]) -> None:
-    """What was under way when an agent's connection broke may be lost: an exit, or a command to start."""
+    """What was under way when an agent's connection broke may be lost: an exit, or a command."""
     for record in list(job.workers.values()):
-        if record.gone or record.worker in hello.workers or record.worker in waiting:
+        if record.gone or record.worker in waiting:
+            continue
+        if record.worker in hello.workers:
+            record.pid, record.adopting = hello.workers[record.worker], False
+            if record.doomed:
+                job.agent.signal(record.worker, _SIGKILL)
+        elif record.adopting:
+            _adopt(job, record)
+        elif record.pid is None:
+            job.agent.send(StartWorker(record.worker))
+        else:
+            job.exited(record, "its agent does not know it any more")
+
+
+def _hand_over(job: Job, hello: AgentHello, waiting: AbstractSet[str]) -> None:
+    """A new agent takes over: it watches the workers that there are, and starts those that are still wanted."""
+    adopted = []
+    for record in job.workers.values():
+        if record.gone or record.worker in waiting:
             continue
         if record.pid is None:
             job.agent.send(StartWorker(record.worker))
         else:
-            job.exited(record, "its agent does not know it any more")
+            _adopt(job, record)
+            adopted.append(record.worker)
+    text = f"another agent (pid {hello.pid}) has taken over {', '.join(adopted) or 'no worker'}"
+    job.event("agent_returned", text)
+
+
+def _adopt(job: Job, record: WorkerRecord) -> None:
+    record.adopting = True
+    job.agent.send(AdoptWorker(record.worker, record.pid or 0, record.device))
+    if record.doomed:
+        job.agent.signal(record.worker, _SIGKILL)
 
 
 def agent_said(job: Job, message: AgentToCoordinator) -> None:
@@ -57,54 +103,12 @@ def agent_said(job: Job, message: AgentToCoordinator) -> None:
     if record is None:
         raise ProtocolError(f"{type(message).__name__} for {message.worker}, which was never asked for")
     if isinstance(message, WorkerStarted):
-        record.pid = message.pid
+        record.pid, record.device, record.adopting = message.pid, message.device, False
     elif isinstance(message, WorkerExited):
-        record.pid = message.pid
-        job.exited(record, exit_text(message.exit_code), exit_code=message.exit_code)
+        code = None if message.exit_code == _UNKNOWN_EXIT else message.exit_code
+        job.exited(record, exit_text(message.exit_code), exit_code=code)
 
 
 def agent_closed(job: Job, link: Link) -> None:
-    """The agent's connection ended. Only after ``patience_s`` that means anything (:meth:`tick`)."""
+    """The agent's connection ended. Only after ``patience_s`` that means anything (:mod:`pliant.control.timers`)."""
     job.agent.detach(link, now_s=job.now_s())
-
-
-def tick(job: Job) -> None:
-    """Called a few times a second: what follows from nothing happening; and the journal's share of progress."""
-    if job.over:
-        return
-    now_s, patience_s = job.now_s(), job.spec.patience_s
-    if job.agent.pid is None:
-        waited_s = now_s - job.created_s
-        if waited_s > job.around.agent_patience_s:
-            reason = f"no agent came for it within {waited_s:.0f} s; was `pliant run` killed while it started?"
-            job.end("failed-lost", reason)
-    elif not job.agent.lost and job.agent.away_s(now_s) > patience_s:
-        job.agent.lost = True
-        text = f"the agent on {job.agent.node} (pid {job.agent.pid}) has been away for {patience_s:g} s"
-        job.event("agent_lost", f"{text}; the workers go on, but none can be started")
-    if job.agent.lost:
-        _watch_without_agent(job, now_s)
-    _kill_silent(job, now_s)
-    job.release_leavers(before_s=now_s - patience_s)
-    job.note()
-
-
-def _kill_silent(job: Job, now_s: float) -> None:
-    """Kill workers that do not answer an interrupt: the others cannot go on before that."""
-    awaited = job.membership.awaited
-    job.awaited_since_s = {worker: job.awaited_since_s.get(worker, now_s) for worker in awaited}
-    for worker, since_s in list(job.awaited_since_s.items()):
-        if now_s - since_s > job.spec.patience_s:
-            job.awaited_since_s[worker] = now_s
-            job.event("worker_silent", f"{worker} has not answered for {job.spec.patience_s:g} s and is killed")
-            job.agent.signal(worker, _SIGKILL)
-
-
-def _watch_without_agent(job: Job, now_s: float) -> None:
-    """Nobody sees processes end now: a worker that stays disconnected, or never connected, counts as gone."""
-    for record in list(job.workers.values()):
-        never = record.link is None and record.away_since_s is None
-        if not record.gone and (never or record.away_s(now_s) > job.spec.patience_s):
-            job.exited(record, "disconnected, and its agent is lost")
-    if not job.over and all(record.gone for record in job.workers.values()):
-        job.end("failed-lost", "its agent and all its workers are lost")

@@ -50,13 +50,13 @@ class ArchivedJob:
 
 
 def lost_status(kept: KeptJob, *, error: str) -> JobStatus:
-    """The final status of a job whose coordinator ended before it did."""
-    spec, row = kept.spec, kept.row
+    """The final status of a job whose coordinator ended before it did, and whose journal cannot be replayed."""
+    spec = kept.spec
     status = JobStatus(
         name=kept.name,
         state="failed",
         script=spec.script,
-        step=row.step,
+        step=0,
         total_steps=None,
         epoch=0,
         epochs=None,
@@ -64,11 +64,11 @@ def lost_status(kept: KeptJob, *, error: str) -> JobStatus:
         steps_per_s=None,
         samples=0,
         shards=None,
-        generation=row.generation,
-        target_workers=row.target,
+        generation=0,
+        target_workers=spec.start_workers,
         min_workers=spec.min_workers,
         max_workers=spec.max_workers,
-        started_s=row.started_s,
+        started_s=0.0,
         workers=[],
     )
     return msgspec.structs.replace(status, error=error, failure="lost")

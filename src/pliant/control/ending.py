@@ -82,6 +82,8 @@ def too_many_workers(workers: int, shards: int) -> str:
 
 def exit_text(exit_code: int) -> str:
     """How a process ended: ``killed by SIGKILL``, ``exit code 3``."""
+    if exit_code == 255:
+        return "ended, and nobody saw how"
     if exit_code >= 0:
         return f"exit code {exit_code}"
     try:

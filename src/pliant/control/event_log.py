@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from pliant.control.clock import Clock
 from pliant.wire.api import Event
 
 _MOST_EVENTS = 10_000
@@ -17,11 +16,11 @@ class EventLog:
     """Keeps the latest 10,000 events of a job and tells ``publish`` about each, and about each change of one."""
 
     def __init__(
-        self, job: str, *, clock: Clock, next_seq: Callable[[], int], publish: Callable[[Event], None]
+        self, job: str, *, now_s: Callable[[], float], next_seq: Callable[[], int], publish: Callable[[Event], None]
     ) -> None:
-        """``next_seq``: numbers are unique and rising over all jobs of a coordinator."""
+        """``now_s``: Unix time. ``next_seq``: numbers are unique and rising over all jobs of a coordinator."""
         self._job = job
-        self._clock = clock
+        self._now_s = now_s
         self._next_seq = next_seq
         self._publish = publish
         self._events: dict[int, Event] = {}
@@ -30,7 +29,7 @@ class EventLog:
         """Add an event; returns its number. ``before``, ``after``: numbers of training workers."""
         event = Event(
             seq=self._next_seq(),
-            time_s=self._clock.unix(),
+            time_s=self._now_s(),
             job=self._job,
             kind=kind,
             step=step,

@@ -39,16 +39,14 @@ async def get_job(request: Request) -> Response:
 
 async def scale_job(request: Request) -> Response:
     """``POST /v1/jobs/NAME/scale``."""
-    job = _registry(request).find(_name(request))
-    job.scale((await _body(request, ScaleRequest)).workers)
-    return _json(job.status())
+    asked = await _body(request, ScaleRequest)
+    return _json(_registry(request).scale(_name(request), asked.workers).status())
 
 
 async def stop_job(request: Request) -> Response:
     """``POST /v1/jobs/NAME/stop``."""
-    job = _registry(request).find(_name(request))
-    job.stop(now=(await _body(request, StopRequest)).now)
-    return _json(job.status())
+    asked = await _body(request, StopRequest)
+    return _json(_registry(request).stop(_name(request), now=asked.now).status())
 
 
 async def get_events(request: Request) -> Response:

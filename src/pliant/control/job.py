@@ -1,13 +1,13 @@
-"""One job's runtime: what is known of it, and membership's decisions carried out. No waiting, no sockets.
+"""One job's runtime: what is known of it, and membership's decisions carried out. No waiting, no sockets, no clock.
 
-What its workers and its agent say arrives through :mod:`~pliant.control.worker_desk` and
-:mod:`~pliant.control.agent_desk`. Only the event loop's thread may call; nothing here blocks.
+A deterministic function of its inputs and of the moments at which they came: :mod:`~pliant.control.intake` journals
+each and hands it over, :mod:`~pliant.control.worker_desk` and :mod:`~pliant.control.agent_desk` know what they mean.
+Only the event loop's thread may call; nothing here blocks. Whatever touches the world beyond a peer's link has to go
+through :attr:`Job.around`, because a replay must not do it again.
 """
 
 from __future__ import annotations
 
-import logging
-import secrets
 from collections.abc import Sequence
 from math import inf
 
@@ -15,11 +15,11 @@ from pliant.config import Home
 from pliant.control.changes import Changes
 from pliant.control.ending import End, Ending, too_many_workers, weights_problem
 from pliant.control.event_log import EventLog
-from pliant.control.journal import JobRow
+from pliant.control.inputs import Moment
 from pliant.control.links import AgentRecord, WorkerRecord
 from pliant.control.progress import Progress
 from pliant.control.report_plan import JobView, job_report, job_status
-from pliant.control.scalars import Scalar, scalars_for
+from pliant.control.scalars import Scalar, Scalars, scalars_for
 from pliant.control.schedule_plan import Schedule, describe, victims
 from pliant.control.surroundings import Surroundings
 from pliant.errors import ConfigError, CoordinatorError
@@ -39,7 +39,6 @@ from pliant.wire.messages import (
     WorkerReady,
 )
 
-_log = logging.getLogger(__name__)
 _GRACE_S = 5.0
 _SIGKILL, _SIGTERM = 9, 15
 
@@ -47,17 +46,23 @@ _SIGKILL, _SIGTERM = 9, 15
 class Job:
     """A training job from its creation to its end, and its final words afterwards."""
 
-    def __init__(self, spec: JobSpec, around: Surroundings) -> None:
-        """A job that waits for its agent. ``spec`` has passed :func:`~pliant.control.spec_plan.check_spec`."""
-        self.id = secrets.token_hex(8)
+    def __init__(self, job: str, spec: JobSpec, around: Surroundings, *, moment: Moment) -> None:
+        """A job that waits for its agent.
+
+        Args:
+            job: its id in the journal.
+            spec: has passed :func:`~pliant.control.spec_plan.check_spec`.
+            around: what it may touch.
+            moment: of its creation. Whoever hands over an input sets :attr:`moment` first.
+        """
+        self.id = job
         self.spec = spec
+        self.around = around
+        self.moment = self.created = moment
         self.workers: dict[WorkerId, WorkerRecord] = {}
         self.agent = AgentRecord()
         self.progress = Progress()
         self.ending: Ending | None = None
-        self.around = around
-        self.created_s = around.clock.monotonic()
-        self._started_s = around.clock.unix()
         self.recipe: WorkerReady | None = None
         """Of the first call that anybody stood at."""
         self.recipes: dict[int, WorkerReady] = {}
@@ -65,19 +70,28 @@ class Job:
         self.rehearse = True
         self.calls: dict[int, CallEnded] = {}
         self.schedule = Schedule(spec.plan)
-        home = around.home
-        self._scalars = scalars_for(None if home is None else Home(home).job(spec.name) / "tensorboard")
-        self._stopping = False
         self.awaited_since_s: dict[WorkerId, float] = {}
-        self._leavers: dict[WorkerId, float] = {}
         self.script_error: str | None = None
-        self.log = EventLog(spec.name, clock=around.clock, next_seq=around.next_seq, publish=self._publish)
+        self._scalars: Scalars | None = None
+        self._stopping = False
+        self._leavers: dict[WorkerId, float] = {}
+        self.log = EventLog(
+            spec.name,
+            now_s=lambda: self.moment.unix_s,
+            next_seq=lambda: self.around.next_seq(),  # noqa: PLW0108 - ``around`` changes when the job goes live
+            publish=lambda event: self.around.keep_event(self.id, event),
+        )
         self.changes = Changes(self.log, self.progress)
         self.membership = JobMembership(start=spec.start_workers, minimum=spec.min_workers)
-        self._row = self._journal_row()
-        around.journal.put_job(self.id, spec, self._row)
         self.event("job_started", f"job {spec.name} created for {spec.script}")
         self._carry_out(self.membership.begin())
+
+    def go_live(self, around: Surroundings) -> None:
+        """From here on what happens is real: events are published, scalars written."""
+        self.around = around
+        self._scalars = scalars_for(
+            None if around.home is None else Home(around.home).job(self.spec.name) / "tensorboard"
+        )
 
     # ------------------------------------------------------------ what users ask
 
@@ -137,6 +151,11 @@ class Job:
 
     # ------------------------------------------------------------ what happens to the job
 
+    def taken_up(self, away_s: float) -> None:
+        """This coordinator is another one than before."""
+        if not self.over:
+            self.event("coordinator_returned", f"the coordinator was away for {away_s:.1f} s and has taken the job up")
+
     def follow_plan(self) -> None:
         """Do what the plan says next, if it is time and what came before has taken effect."""
         while not self.over and self._at_rest():
@@ -182,7 +201,6 @@ class Job:
             raise CoordinatorError(str(error), status=422) from error
         self.event("scale_requested", f"{workers} workers are wanted {by}; so far {old}", before=old, after=workers)
         self._carry_out(decisions)
-        self.note()
 
     def exited(self, record: WorkerRecord, how: str, *, exit_code: int | None = None) -> None:
         """A worker's process is gone. ``exit_code``: None if unknown."""
@@ -206,7 +224,7 @@ class Job:
         """Hand the last ``fresh`` commits to TensorBoard, if it is there."""
         if self._scalars is None:
             return
-        progress, now_s = self.progress, self.around.clock.unix()
+        progress, now_s = self.progress, self.moment.unix_s
         for step in range(progress.step - fresh, progress.step):
             loss = progress.losses[step]
             if loss is not None:
@@ -219,6 +237,11 @@ class Job:
             if since_s <= before_s:
                 del self._leavers[worker]
                 self.handle(ev.WorkerGone(worker))
+
+    @property
+    def first_leaver_s(self) -> float:
+        """Since when the one of them has been gone that left first; infinity if there is none."""
+        return min(self._leavers.values(), default=inf)
 
     def _was_to_go(self, record: WorkerRecord, exit_code: int | None) -> bool:
         """Whether the end of this process is no loss."""
@@ -234,7 +257,6 @@ class Job:
         """Let membership know, and carry out what it decides."""
         if not self.over:
             self._carry_out(self.membership.handle(event))
-            self.note()
             self.follow_plan()
 
     def _carry_out(self, decisions: Sequence[ev.Decision]) -> None:
@@ -296,9 +318,7 @@ class Job:
             self._scalars.close()
         view = self._view(end)
         self.ending = Ending(job_status(view), self._report(view))
-        self.around.journal.put_row(self.id, self._journal_row())
-        self.around.journal.put_end(self.id, status=self.ending.status, report=self.ending.report)
-        _log.info("job %s is over: %s", self.spec.name, end.state)
+        self.around.keep_end(self.id, self.ending.status, self.ending.report)
 
     # ------------------------------------------------------------ views
 
@@ -310,7 +330,7 @@ class Job:
             recipe=self.recipe,
             generation=0 if self.changes.current is None else self.changes.current.number,
             target=self.membership.target,
-            started_s=self._started_s,
+            started_s=self.created.unix_s,
             workers=[self._worker_status(record) for record in self.workers.values() if not record.gone],
             error=None if end is None else end.error,
             failure=None if end is None else end.failure,
@@ -334,34 +354,10 @@ class Job:
         over_time = self.changes.workers_over_time
         return job_report(view or self._view(), events=self.events(), workers_over_time=over_time)
 
-    def _journal_row(self) -> JobRow:
-        return JobRow(
-            state=self.state,
-            generation=0 if self.changes.current is None else self.changes.current.number,
-            members=list(self.changes.training()),
-            target=self.membership.target,
-            step=self.progress.step,
-            started_s=self._started_s,
-            agent_pid=self.agent.pid,
-            node=self.agent.node,
-        )
-
-    def note(self) -> None:
-        """Have the journal know what changed, if anything did."""
-        row = self._journal_row()
-        if row != self._row:
-            self._row = row
-            self.around.journal.put_row(self.id, row)
-
     def event(self, kind: str, message: str, *, before: int | None = None, after: int | None = None) -> None:
         """Something happened, at the present step."""
         self.log.record(kind, message, step=self.progress.step, before=before, after=after)
 
-    def _publish(self, event: Event) -> None:
-        _log.info("job %s: step %d: %s: %s", event.job, event.step, event.kind, event.message.splitlines()[0])
-        self.around.journal.put_event(self.id, event)
-        self.around.publish(event)
-
     def now_s(self) -> float:
-        """Monotonic seconds."""
-        return self.around.clock.monotonic()
+        """Monotonic seconds at which what is being handled came."""
+        return self.moment.time_s

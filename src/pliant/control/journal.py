@@ -1,9 +1,13 @@
-"""The journal: what survives the coordinator. SQLite, written by one thread in batches: nothing waits for a disk.
+"""The journal: what survives the coordinator. One SQLite file.
 
-Kept of a live job: its spec and :class:`JobRow` (what a restarted coordinator needs), the results of its ended
-calls, its events. Kept of an ended one: events, final status, report. Only the latest jobs are kept.
+Of a live job it holds the spec and, in order, every input that its runtime has handled (:mod:`pliant.control.inputs`).
+Those are written *before* they are handled, by whoever handles them: so nothing that a worker, an agent or a user was
+told can be forgotten by a coordinator that is killed. Such a write goes to the kernel, not to the disk: it costs tens
+of microseconds and survives the process, not a power cut. Everything else (events, ended jobs) is written by a thread
+in batches, and nothing waits for it.
 
-On failure (disk full, damaged file) the journal says so in the log and drops the batch; jobs go on.
+On failure (disk full, damaged file) the journal says so in the log. Inputs are kept in memory and written once that is
+possible again, in their order; other writes are dropped. Jobs go on.
 """
 
 from __future__ import annotations
@@ -18,38 +22,30 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pliant.control.inputs import REPLAY_VERSION, Entry, Input, Moment
 from pliant.wire.api import Event, JobSpec, JobStatus, Report
-from pliant.wire.messages import CallEnded
 
 _log = logging.getLogger(__name__)
 _KEPT_JOBS = 100
 _BATCH = 1000
-_SCHEMA = """
+_LAYOUT = 2
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, spec TEXT NOT NULL, row TEXT NOT NULL, live INTEGER NOT NULL,
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, spec TEXT NOT NULL, version INTEGER NOT NULL, live INTEGER NOT NULL,
     status TEXT, report TEXT, created INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, job TEXT NOT NULL, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS events_of_job ON events (job);
-CREATE TABLE IF NOT EXISTS calls (
-    job TEXT NOT NULL, call INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (job, call)
+CREATE TABLE IF NOT EXISTS inputs (
+    number INTEGER PRIMARY KEY, job TEXT NOT NULL, time_s REAL NOT NULL, unix_s REAL NOT NULL, seq INTEGER NOT NULL,
+    body BLOB NOT NULL
 );
+CREATE INDEX IF NOT EXISTS inputs_of_job ON inputs (job);
+PRAGMA user_version = {_LAYOUT};
 """
+_INSERT_INPUT = "INSERT INTO inputs (job, time_s, unix_s, seq, body) VALUES (?, ?, ?, ?, ?)"
 
 Kind = TypeVar("Kind")
-
-
-class JobRow(msgspec.Struct, frozen=True):
-    """The part of a live job that changes. ``members``: who holds the state of ``step``, by rank."""
-
-    state: str
-    generation: int
-    members: list[str]
-    target: int
-    step: int
-    started_s: float
-    agent_pid: int | None = None
-    node: str = ""
 
 
 class KeptJob(msgspec.Struct, frozen=True):
@@ -58,8 +54,9 @@ class KeptJob(msgspec.Struct, frozen=True):
     id: str
     name: str
     live: bool
+    version: int
+    """Of the code that ran it (``REPLAY_VERSION``)."""
     spec: JobSpec
-    row: JobRow
     status: JobStatus | None
 
 
@@ -67,10 +64,10 @@ _Write = tuple[str, tuple[Any, ...]]
 
 
 class Journal:
-    """One SQLite file. Writes return at once; reads see everything written before (they wait for it)."""
+    """Writes return at once; reads see everything written before (they wait for it). For the event loop's thread."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create ``path``. A damaged file is moved aside and a new one begun."""
+        """Open or create ``path``. A damaged file, or one of another layout, is moved aside and a new one begun."""
         try:
             self._connection = _open(path)
         except sqlite3.DatabaseError as error:
@@ -81,36 +78,50 @@ class Journal:
                 path.with_name(path.name + extra).unlink(missing_ok=True)
             self._connection = _open(path)
         self._lock = threading.Lock()
+        self._unwritten: list[tuple[Any, ...]] = []
         self._writes: queue.Queue[_Write | None] = queue.Queue()
         self._thread = threading.Thread(target=self._write_forever, name="pliant-journal", daemon=True)
         self._thread.start()
 
     # ------------------------------------------------------------ writing
 
-    def put_job(self, job: str, spec: JobSpec, row: JobRow) -> None:
-        """A new job; the oldest ones beyond 100 are forgotten."""
+    def put_job(self, job: str, spec: JobSpec) -> None:
+        """A new job, before its first input; of the ended ones only 100 are kept. Waits until it is written."""
         self._put(
-            "INSERT OR REPLACE INTO jobs (id, name, spec, row, live, created) "
+            "INSERT OR REPLACE INTO jobs (id, name, spec, version, live, created) "
             "VALUES (?, ?, ?, ?, 1, (SELECT COALESCE(MAX(created), 0) + 1 FROM jobs))",
-            (job, spec.name, _text(spec), _text(row)),
+            (job, spec.name, _text(spec), REPLAY_VERSION),
         )
         old = "(SELECT id FROM jobs WHERE live = 0 ORDER BY created DESC LIMIT -1 OFFSET ?)"
-        for table, column in (("events", "job"), ("calls", "job"), ("jobs", "id")):
+        for table, column in (("events", "job"), ("inputs", "job"), ("jobs", "id")):
             self._put(f"DELETE FROM {table} WHERE {column} IN {old}", (_KEPT_JOBS,))
+        self.flush()
 
-    def put_row(self, job: str, row: JobRow) -> None:
-        """The job has changed."""
-        self._put("UPDATE jobs SET row = ? WHERE id = ?", (_text(row), job))
+    def record(self, job: str, entry: Entry) -> None:
+        """An input that is about to be handled. Once this returns, it outlives this process (see above)."""
+        moment = entry.moment
+        self._unwritten.append((job, moment.time_s, moment.unix_s, moment.seq, msgspec.json.encode(entry.input)))
+        self.retry()
+
+    def retry(self) -> bool:
+        """Write the inputs that could not be written before. False: it is still not possible."""
+        if not self._unwritten:
+            return True
+        try:
+            with self._lock, self._connection:
+                self._connection.executemany(_INSERT_INPUT, self._unwritten)
+        except sqlite3.Error as error:
+            if len(self._unwritten) & (len(self._unwritten) - 1) == 0:  # not each time: 1, 2, 4, 8, ...
+                _log.error(
+                    "the journal cannot be written (%s); %d inputs are kept in memory", error, len(self._unwritten)
+                )
+            return False
+        self._unwritten.clear()
+        return True
 
     def put_event(self, job: str, event: Event) -> None:
         """A new event, or an old one completed."""
         self._put("INSERT OR REPLACE INTO events (seq, job, body) VALUES (?, ?, ?)", (event.seq, job, _text(event)))
-
-    def put_call(self, job: str, message: CallEnded) -> None:
-        """The result of an ended call."""
-        self._put(
-            "INSERT OR REPLACE INTO calls (job, call, body) VALUES (?, ?, ?)", (job, message.call, _text(message))
-        )
 
     def put_end(self, job: str, *, status: JobStatus, report: Report | None) -> None:
         """The job is over."""
@@ -118,6 +129,7 @@ class Journal:
             "UPDATE jobs SET live = 0, status = ?, report = ? WHERE id = ?",
             (_text(status), None if report is None else _text(report), job),
         )
+        self._put("DELETE FROM inputs WHERE job = ?", (job,))
 
     def flush(self) -> None:
         """Wait until everything so far is written."""
@@ -125,6 +137,7 @@ class Journal:
 
     def close(self) -> None:
         """Write what is left, and close."""
+        self.retry()
         self._writes.put(None)
         self._thread.join()
         self._connection.close()
@@ -137,17 +150,17 @@ class Journal:
 
     def jobs(self) -> list[KeptJob]:
         """All kept jobs, oldest first; those written by an incompatible version are left out."""
-        rows = self._rows("SELECT id, name, live, spec, row, status FROM jobs ORDER BY created")
+        rows = self._rows("SELECT id, name, live, version, spec, status FROM jobs ORDER BY created")
         kept = []
-        for job, name, live, spec, row, status in rows:
+        for job, name, live, version, spec, status in rows:
             try:
                 kept.append(
                     KeptJob(
                         id=job,
                         name=name,
                         live=bool(live),
+                        version=version,
                         spec=msgspec.json.decode(spec, type=JobSpec),
-                        row=msgspec.json.decode(row, type=JobRow),
                         status=None if status is None else msgspec.json.decode(status, type=JobStatus),
                     )
                 )
@@ -160,10 +173,15 @@ class Journal:
         rows = self._rows("SELECT body FROM events WHERE job = ? AND seq > ? ORDER BY seq", (job, after))
         return list(_decode((row[0] for row in rows), Event))
 
-    def calls(self, job: str) -> list[CallEnded]:
-        """Ended calls of the job, in order."""
-        rows = self._rows("SELECT body FROM calls WHERE job = ? ORDER BY call", (job,))
-        return list(_decode((row[0] for row in rows), CallEnded))
+    def entries(self, job: str) -> Iterator[Entry]:
+        """All inputs of the job, in order.
+
+        Raises:
+            msgspec.MsgspecError: One cannot be read.
+        """
+        decode = msgspec.json.Decoder(Input).decode
+        rows = self._rows("SELECT time_s, unix_s, seq, body FROM inputs WHERE job = ? ORDER BY number", (job,))
+        return (Entry(Moment(time_s, unix_s, seq), decode(body)) for time_s, unix_s, seq, body in rows)
 
     def report(self, job: str) -> Report | None:
         """The report of an ended job, if it has one."""
@@ -207,6 +225,10 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False)
     try:
         path.chmod(0o600)
+        (layout,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        if tables and layout != _LAYOUT:
+            raise sqlite3.DatabaseError(f"it has layout {layout}, this version of Pliant reads {_LAYOUT}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(_SCHEMA)

@@ -66,6 +66,10 @@ class WorkerRecord(Peer):
 
     worker: WorkerId = field(kw_only=True)
     pid: int | None = None
+    device: str = ""
+    """The GPU that its agent gave it."""
+    adopting: bool = False
+    """A new agent was told to look after it, and has not confirmed that yet."""
     heard_s: float = 0.0
     progress: WorkerProgress | None = None
     ready: bool = False

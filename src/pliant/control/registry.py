@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from pliant.control.agent_desk import agent_connected, tick
 from pliant.control.archive import ArchivedJob, lost_status
 from pliant.control.clock import Clock
 from pliant.control.event_log import EventLog
+from pliant.control.inputs import (
+    REPLAY_VERSION,
+    AgentConnected,
+    Entry,
+    Input,
+    JobCreated,
+    JobTakenUp,
+    ScaleAsked,
+    StopAsked,
+)
+from pliant.control.intake import Intake
 from pliant.control.job import Job
 from pliant.control.journal import Journal, KeptJob
-from pliant.control.links import Link
+from pliant.control.links import Link, WorkerRecord
+from pliant.control.replay import replay
 from pliant.control.spec_plan import check_spec
 from pliant.control.streams import Streams
 from pliant.control.surroundings import Surroundings
+from pliant.control.timers import due
 from pliant.errors import ConfigError, CoordinatorError
-from pliant.wire.api import Event, JobSpec, JobStatus
+from pliant.wire.api import Event, JobSpec, JobStatus, Report
 from pliant.wire.messages import AgentHello, StopAgent
 
 _log = logging.getLogger(__name__)
@@ -37,7 +50,7 @@ class Registry:
     """Owns the jobs. Event loop only; see :mod:`pliant.control.job`."""
 
     def __init__(self, journal: Journal, *, clock: Clock | None = None, home: Path | None = None) -> None:
-        """Takes up from ``journal``; jobs that were live in it are declared lost. ``home``: where jobs leave files."""
+        """Takes up the live jobs of ``journal`` where they were. ``home``: where jobs leave files."""
         self.clock = clock or Clock()
         self.streams = Streams()
         self.jobs: dict[str, Job | ArchivedJob] = {}
@@ -45,10 +58,11 @@ class Registry:
         self.refused_messages = 0
         self.open_sockets = 0
         self._journal = journal
+        self._intake = Intake(journal, self.clock)
         self._seq = journal.last_seq()
         self._early: dict[str, _EarlyAgent] = {}
         self._used_s = self.clock.monotonic()
-        self._around = Surroundings(self.clock, journal, self._next_seq, self._publish, home)
+        self._around = Surroundings(self._keep_event, self._next_seq, self._keep_end, home)
         for kept in journal.jobs():
             self._remember(kept)
 
@@ -68,12 +82,12 @@ class Registry:
         if old is not None and not old.over:
             raise CoordinatorError(_taken(old.status()), status=409)
         self.jobs.pop(spec.name, None)
-        job = Job(spec, self._around)
+        job = self._begin(spec)
         self.jobs[spec.name] = job
         self._forget_old()
         early = self._early.pop(spec.name, None)
         if early is not None and early.hello.launch == spec.launch:
-            agent_connected(job, early.hello, early.link)
+            self.take(job, AgentConnected(early.hello), link=early.link)
         elif early is not None:
             early.link.send(StopAgent(0.0))  # left over from an earlier job of this name
         return job
@@ -95,6 +109,34 @@ class Registry:
         job = self.jobs.get(name)
         return job if isinstance(job, Job) else None
 
+    def take(self, job: Job, item: Input, *, link: Link | None = None) -> WorkerRecord | None:
+        """Something happens to ``job``: see :mod:`pliant.control.intake`."""
+        return self._intake.take(job, item, seq=self._seq, link=link)
+
+    def scale(self, name: str, workers: int) -> Job | ArchivedJob:
+        """Another number of wanted workers.
+
+        Raises:
+            CoordinatorError: 404, 409, 422. Nothing changed.
+        """
+        job = self.find(name)
+        if isinstance(job, Job):
+            self.take(job, ScaleAsked(workers))
+        else:
+            job.scale(workers)
+        return job
+
+    def stop(self, name: str, *, now: bool) -> Job | ArchivedJob:
+        """Stop a job, if it is not over.
+
+        Raises:
+            CoordinatorError: 404.
+        """
+        job = self.find(name)
+        if isinstance(job, Job):
+            self.take(job, StopAsked(now))
+        return job
+
     # ------------------------------------------------------------ agents
 
     def agent_arrived(self, hello: AgentHello, link: Link) -> Job | None:
@@ -111,7 +153,7 @@ class Registry:
             link.send(StopAgent(0.0))  # left over from an earlier job of this name
             return None
         if job is not None and (not job.over or job.agent.pid == hello.pid):
-            agent_connected(job, hello, link)
+            self.take(job, AgentConnected(hello), link=link)
             return job
         if hello.workers or hello.job in self._early:
             link.send(StopAgent(0.0))
@@ -133,7 +175,8 @@ class Registry:
         for job in list(self.jobs.values()):
             if isinstance(job, Job):
                 try:
-                    tick(job)
+                    for timer in due(job, now_s):
+                        self.take(job, timer)
                 except Exception:
                     # One job's trouble is not that of the others.
                     _log.exception("job %s: tick failed", job.spec.name)
@@ -141,6 +184,7 @@ class Registry:
             if now_s - early.since_s > _EARLY_AGENT_S:
                 early.link.send(StopAgent(0.0))
                 del self._early[name]
+        self._journal.retry()
         if self.open_sockets or any(not job.over for job in self.jobs.values()):
             self.touch()
 
@@ -154,15 +198,30 @@ class Registry:
 
     # ------------------------------------------------------------ inside
 
+    def _begin(self, spec: JobSpec) -> Job:
+        job_id, moment = secrets.token_hex(8), self._intake.moment(self._seq)
+        self._journal.put_job(job_id, spec)
+        self._journal.record(job_id, Entry(moment, JobCreated()))
+        job = Job(job_id, spec, self._around, moment=moment)
+        job.go_live(self._around)
+        return job
+
     def _next_seq(self) -> int:
         self._seq += 1
         return self._seq
 
-    def _publish(self, event: Event) -> None:
+    def _keep_event(self, job_id: str, event: Event) -> None:
         # Events come a second time when completed; only the first one counts, and it has the newest number.
         if event.seq == self._seq:
             self.event_counts[event.job, event.kind] += 1
+        first_line = event.message.splitlines()[0]
+        _log.info("job %s: step %d: %s: %s", event.job, event.step, event.kind, first_line)
+        self._journal.put_event(job_id, event)
         self.streams.publish(event)
+
+    def _keep_end(self, job_id: str, status: JobStatus, report: Report) -> None:
+        self._journal.put_end(job_id, status=status, report=report)
+        _log.info("job %s is over: %s", status.name, status.state)
 
     def _forget_old(self) -> None:
         over = [name for name, job in self.jobs.items() if job.over]
@@ -170,25 +229,51 @@ class Registry:
             del self.jobs[name]
 
     def _remember(self, kept: KeptJob) -> None:
-        status = kept.status
-        if kept.live or status is None:
-            error = (
-                f"the coordinator ended while this job was at step {kept.row.step}, and a job cannot be taken up "
-                "again yet; run it again"
-            )
-            status = lost_status(kept, error=error)
-            log = EventLog(
-                kept.name,
-                clock=self.clock,
-                next_seq=self._next_seq,
-                publish=lambda event: self._journal.put_event(kept.id, event),
-            )
-            log.record("job_failed", error, step=kept.row.step)
-            self._journal.put_end(kept.id, status=status, report=None)
-            _log.warning("job %s: %s", kept.name, error)
         self.jobs.pop(kept.name, None)
-        self.jobs[kept.name] = ArchivedJob(kept.id, status, self._journal)
+        if kept.live or kept.status is None:
+            self.jobs[kept.name] = self._take_up(kept) or self._lost(kept)
+        else:
+            self.jobs[kept.name] = ArchivedJob(kept.id, kept.status, self._journal)
         self._forget_old()
+
+    def _take_up(self, kept: KeptJob) -> Job | None:
+        """The job as its coordinator left it; None if that cannot be known."""
+        if kept.version != REPLAY_VERSION:
+            return None
+        try:
+            job = replay(kept.id, kept.spec, self._journal.entries(kept.id))
+        except Exception:
+            # Whatever it is, the other jobs can still be taken up.
+            _log.exception("job %s: replaying its journal failed", kept.name)
+            return None
+        if job is None:
+            return None
+        self._seq = max(self._seq, *(event.seq for event in job.events()))
+        self.event_counts.update((event.job, event.kind) for event in job.events())
+        away_s = self.clock.monotonic() - job.now_s()
+        job.go_live(self._around)
+        if job.ending is not None:  # its coordinator died before it could note the end
+            self._keep_end(job.id, job.ending.status, job.ending.report)
+        else:
+            self.take(job, JobTakenUp(away_s))
+        return job
+
+    def _lost(self, kept: KeptJob) -> ArchivedJob:
+        error = (
+            f"the coordinator ended while this job ran, and its journal (version {kept.version}) cannot be replayed by "
+            f"this one (version {REPLAY_VERSION}; its log may say more); run the job again"
+        )
+        log = EventLog(
+            kept.name,
+            now_s=self.clock.unix,
+            next_seq=self._next_seq,
+            publish=lambda event: self._journal.put_event(kept.id, event),
+        )
+        log.record("job_failed", error, step=0)
+        status = lost_status(kept, error=error)
+        self._journal.put_end(kept.id, status=status, report=None)
+        _log.warning("job %s: %s", kept.name, error)
+        return ArchivedJob(kept.id, status, self._journal)
 
 
 def _taken(status: JobStatus) -> str:

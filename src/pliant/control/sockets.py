@@ -14,11 +14,10 @@ from typing import Generic, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pliant.control.agent_desk import agent_closed, agent_said
+from pliant.control.inputs import AgentDisconnected, AgentSaid, WorkerConnected, WorkerDisconnected, WorkerSaid
 from pliant.control.job import Job
 from pliant.control.links import WorkerRecord
 from pliant.control.registry import Registry
-from pliant.control.worker_desk import worker_closed, worker_connected, worker_said
 from pliant.errors import ProtocolError
 from pliant.wire.codec import FROM_AGENT, FROM_WORKER, MAX_ANSWER_BYTES, Decoder, encode
 from pliant.wire.messages import (
@@ -27,6 +26,7 @@ from pliant.wire.messages import (
     Message,
     Refused,
     Retire,
+    Taken,
     WorkerHello,
     WorkerToCoordinator,
 )
@@ -36,6 +36,8 @@ Incoming = TypeVar("Incoming")
 _HELLO_S = 10.0
 _MOST_REFUSALS = 20
 _LONGEST_QUEUE = 10_000
+_TAKEN_S = 0.02
+"""Messages that come within so many seconds are acknowledged together."""
 _NORMAL, _POLICY, _TRY_LATER = 1000, 1008, 1013
 
 
@@ -47,6 +49,7 @@ class SocketLink:
         self._socket = socket
         self._queue: asyncio.Queue[Message | tuple[int, str]] = asyncio.Queue(_LONGEST_QUEUE)
         self._closing = False
+        self._taken = self._taken_said = 0
 
     def send(self, message: Message) -> None:
         """Queue ``message``; a receiver that is 10,000 messages behind is disconnected."""
@@ -56,6 +59,16 @@ class SocketLink:
             except asyncio.QueueFull:
                 self._queue.get_nowait()
                 self.close(_TRY_LATER, "too slow in reading")
+
+    def send_taken(self, count: int) -> None:
+        """Say that so many messages were handled: soon, and once for several."""
+        if self._taken == self._taken_said:
+            asyncio.get_running_loop().call_later(_TAKEN_S, self._say_taken)
+        self._taken = count
+
+    def _say_taken(self) -> None:
+        self._taken_said = self._taken
+        self.send(Taken(self._taken))
 
     def close(self, code: int, reason: str) -> None:
         """Close after what is queued has been sent."""
@@ -102,7 +115,8 @@ class Conversation(Generic[Incoming]):
         return None
 
     async def listen(self, take: Callable[[Incoming], None]) -> None:
-        """Hand each message to ``take`` until the connection ends or too much was refused."""
+        """Hand each message to ``take`` until the connection ends or too much was refused; say what was handled."""
+        count = 0
         while self._refusals < _MOST_REFUSALS:
             data = await self._receive()
             try:
@@ -112,6 +126,8 @@ class Conversation(Generic[Incoming]):
             except Exception:
                 _log.exception("handling a message failed; the connection goes on")
                 self.refuse("internal error in the coordinator; its log has the details")
+            count += 1
+            self.link.send_taken(count)
             # Frames that are here already are returned without a pause: let others have a turn.
             await asyncio.sleep(0)
         self.link.close(_POLICY, f"{self._refusals} messages refused")
@@ -141,23 +157,30 @@ async def serve_worker(socket: WebSocket) -> None:
         if not isinstance(hello, WorkerHello):
             return
         job = registry.live(hello.job)
-        record = None if job is None else _admit(job, hello, conversation)
+        record = None if job is None else _admit(registry, job, hello, conversation)
         if job is None:
             conversation.link.send(Retire(f"the coordinator knows no running job {hello.job[:100]!r}"))
         if job is None or record is None:
             conversation.link.close(_NORMAL, "not wanted")
             return
+
+        def take(message: WorkerToCoordinator) -> None:
+            registry.take(job, WorkerSaid(record.worker, message))
+
         try:
-            await conversation.listen(lambda message: worker_said(job, record, message))
+            await conversation.listen(take)
         finally:
-            worker_closed(job, record, conversation.link)
+            if record.link is conversation.link:  # else a newer connection of the same process has replaced it
+                registry.take(job, WorkerDisconnected(record.worker), link=conversation.link)
 
     await _serve(socket, conversation.link, talk, registry)
 
 
-def _admit(job: Job, hello: WorkerHello, conversation: Conversation[WorkerToCoordinator]) -> WorkerRecord | None:
+def _admit(
+    registry: Registry, job: Job, hello: WorkerHello, conversation: Conversation[WorkerToCoordinator]
+) -> WorkerRecord | None:
     try:
-        return worker_connected(job, hello, conversation.link)
+        return registry.take(job, WorkerConnected(hello), link=conversation.link)
     except ProtocolError as error:
         conversation.refuse(str(error))
         return None
@@ -183,15 +206,15 @@ async def serve_agent(socket: WebSocket) -> None:
             job = registry.live(hello.job)  # looked up each time: the agent may be earlier than its job
             if job is None or job.agent.link is not conversation.link:
                 raise ProtocolError("this agent has no job yet")
-            agent_said(job, message)
+            registry.take(job, AgentSaid(message))
 
         try:
             await conversation.listen(take)
         finally:
             registry.agent_left(hello, conversation.link)
             job = registry.live(hello.job)
-            if job is not None:
-                agent_closed(job, conversation.link)
+            if job is not None and job.agent.link is conversation.link:
+                registry.take(job, AgentDisconnected(), link=conversation.link)
 
     await _serve(socket, conversation.link, talk, registry)
 

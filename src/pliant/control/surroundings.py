@@ -6,20 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pliant.control.clock import Clock
-from pliant.control.journal import Journal
-from pliant.wire.api import Event
+from pliant.wire.api import Event, JobStatus, Report
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Given to each job. ``publish`` tells followers of the event stream about a new or completed event."""
+    """Given to each job. While a job is replayed it has others, that touch nothing (:mod:`pliant.control.replay`)."""
 
-    clock: Clock
-    journal: Journal
+    keep_event: Callable[[str, Event], None]
+    """A new or completed event of the job with this id: into the journal, and to followers of the stream."""
     next_seq: Callable[[], int]
-    publish: Callable[[Event], None]
+    keep_end: Callable[[str, JobStatus, Report], None]
+    """The job with this id is over."""
     home: Path | None = None
     """Where jobs may leave files (TensorBoard's); None: nowhere."""
-    agent_patience_s: float = 60.0
-    """How long a new job waits for its agent, before it fails."""

@@ -58,6 +58,8 @@ def worker_connected(job: Job, hello: WorkerHello, link: Link) -> WorkerRecord |
             stateful=hello.stateful,
         )
     )
+    if job.schedule.reached >= 0:  # said before, perhaps by a coordinator that died before it arrived
+        record.send(MilestonePassed(job.schedule.reached))
     return record
 
 
@@ -163,7 +165,6 @@ def _call_ended(job: Job, record: WorkerRecord, message: CallEnded) -> None:
     if message.call in job.calls:
         return
     job.calls[message.call] = message
-    job.around.journal.put_call(job.id, message)
     training = set(job.changes.training())
     for other in job.workers.values():
         # Those that are away get it with their next welcome.

@@ -3,13 +3,10 @@
 Two daemon threads. One connects, says hello, and hands incoming messages to a callback; when the connection breaks it
 connects again, forever, to wherever the coordinator is by then. The other sends.
 
-A message leaves the queue only when the pong of a ping that was sent after it has come back; what was under way when a
-connection broke is sent again, in order, on the next one. So messages may arrive twice, and the coordinator takes that.
-
-What a pong proves: the coordinator's *process* has the message, not that it was handled. The coordinator handles all
-that it received before it looks at a disconnection, so a broken connection loses nothing. Two things can: the
-coordinator is killed before it comes to a message it has received, or it closes the connection itself (too large a
-message, too many refused, too slow in reading): what it closed for is dropped on purpose, and with it whatever came or
+A message leaves the queue only when the coordinator says ``Taken``: then it was handled, and what it changed is in the
+journal. What was under way when a connection broke, or when the coordinator died, is sent again, in order, on the next
+connection. So messages may arrive twice, and the coordinator takes that. One thing is lost on purpose: what the
+coordinator closes the connection for (too large a message, too many refused, too slow in reading), and with it whatever
 was sent in the same breath. :meth:`ControlSocket.send` refuses too large a message, so that it never gets that far.
 """
 
@@ -27,7 +24,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from pliant.errors import ProtocolError
 from pliant.wire.codec import MAX_ANSWER_BYTES, TO_WORKER, Decoder, encode
-from pliant.wire.messages import Refused, WorkerProgress
+from pliant.wire.messages import Refused, Taken, WorkerProgress
 
 Incoming = TypeVar("Incoming")
 
@@ -71,6 +68,9 @@ class ControlSocket(Generic[Incoming]):
         self._decoder = decoder or cast("Decoder[Incoming]", TO_WORKER)
         self._queue: deque[bytes] = deque()
         self._under_way = 0
+        """So many at the head of the queue were sent on this connection."""
+        self._taken = 0
+        """So many of this connection were handled."""
         self._connection: ClientConnection | None = None
         self._changed = threading.Condition()
         self._stop = threading.Event()
@@ -102,7 +102,7 @@ class ControlSocket(Generic[Incoming]):
                 self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until the coordinator's process has all that was queued; False if ``timeout_s`` was too short."""
+        """Wait until the coordinator has handled all that was queued; False if ``timeout_s`` was too short."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._queue or self._stop.is_set(), timeout_s)
 
@@ -162,9 +162,18 @@ class ControlSocket(Generic[Incoming]):
     def _attach(self, connection: ClientConnection | None) -> None:
         with self._changed:
             self._connection = None if self._stop.is_set() else connection
+            self._under_way = self._taken = 0
             self._changed.notify_all()
         if connection is not None and self._stop.is_set():
             connection.close()
+
+    def _on_taken(self, count: int) -> None:
+        with self._changed:
+            for _ in range(min(count - self._taken, self._under_way)):
+                self._queue.popleft()
+                self._under_way -= 1
+                self._taken += 1
+            self._changed.notify_all()
 
     def _drop_under_way(self) -> None:
         with self._changed:
@@ -181,6 +190,9 @@ class ControlSocket(Generic[Incoming]):
         except ProtocolError:
             _log.exception("the coordinator sent something unknown; is it of another version?")
             return
+        if isinstance(message, Taken):
+            self._on_taken(message.count)
+            return
         if isinstance(message, Refused):
             _log.warning("the coordinator refused a message: %s", message.reason)
             return
@@ -195,35 +207,28 @@ class ControlSocket(Generic[Incoming]):
     def _send_forever(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stop.is_set() or (self._connection and self._queue))
+                self._changed.wait_for(lambda: self._stop.is_set() or (self._connection and self._unsent()))
                 if self._stop.is_set():
                     return
                 connection = self._connection
-                batch = list(islice(self._queue, _BATCH))
-                self._under_way = len(batch)
-            if connection is not None and self._send_batch(connection, batch):
-                with self._changed:
-                    # _drop_under_way may have been faster, after a close that crossed the pong.
-                    for _ in range(self._under_way):
-                        self._queue.popleft()
-                    self._under_way = 0
-                    self._changed.notify_all()
-            else:
+                batch = list(islice(self._queue, self._under_way, self._under_way + _BATCH))
+                self._under_way += len(batch)
+            if connection is not None and not _send_batch(connection, batch):
                 self._await_other_connection(connection)
 
-    def _send_batch(self, connection: ClientConnection, batch: list[bytes]) -> bool:
-        """True once the coordinator's side has all of ``batch``."""
-        try:
-            for data in batch:
-                connection.send(data.decode())
-            pong = connection.ping()
-        except (OSError, WebSocketException):
-            return False
-        while not pong.wait(0.05):
-            if self._connection is not connection or self._stop.is_set():
-                return False
-        return self._connection is connection
+    def _unsent(self) -> int:
+        return len(self._queue) - self._under_way
 
-    def _await_other_connection(self, old: ClientConnection | None) -> None:
+    def _await_other_connection(self, old: ClientConnection) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._stop.is_set() or self._connection is not old)
+
+
+def _send_batch(connection: ClientConnection, batch: list[bytes]) -> bool:
+    """False: the connection is broken."""
+    try:
+        for data in batch:
+            connection.send(data.decode())
+    except (OSError, WebSocketException):
+        return False
+    return True

@@ -1,0 +1,135 @@
+"""Everything that can happen to a job, as one type: what is journaled before it is handled.
+
+A job's runtime is a function of these and of the times at which they came: whoever handles the same ones again is where
+the coordinator was that died. (Event sourcing; Fowler, 2005.)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from pliant.wire.messages import (
+    AgentHello,
+    AgentToCoordinator,
+    StillHere,
+    WorkerHello,
+    WorkerProgress,
+    WorkerToCoordinator,
+)
+
+REPLAY_VERSION = 1
+"""Raise it when the same inputs lead to something else than before: older live jobs are then not taken up."""
+
+UNTOLD = (WorkerProgress, StillHere)
+"""What workers say and nothing depends on but the status of this moment."""
+
+Timer = Literal["agent_never_came", "agent_away", "worker_vanished", "worker_silent", "leavers"]
+
+
+class _Input(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Base of all inputs."""
+
+
+class JobCreated(_Input, frozen=True):
+    """The first one. The spec is kept beside it."""
+
+
+class JobTakenUp(_Input, frozen=True):
+    """Another coordinator has replayed the job, and goes on with it from here. ``away_s``: since the last input."""
+
+    away_s: float
+
+
+class WorkerConnected(_Input, frozen=True):
+    """A worker has said hello."""
+
+    hello: WorkerHello
+
+
+class WorkerSaid(_Input, frozen=True):
+    """A message of a worker, after its hello."""
+
+    worker: str
+    message: WorkerToCoordinator
+
+
+class WorkerDisconnected(_Input, frozen=True):
+    """A worker's connection has ended."""
+
+    worker: str
+
+
+class AgentConnected(_Input, frozen=True):
+    """The job's agent has said hello."""
+
+    hello: AgentHello
+
+
+class AgentSaid(_Input, frozen=True):
+    """A message of the agent, after its hello."""
+
+    message: AgentToCoordinator
+
+
+class AgentDisconnected(_Input, frozen=True):
+    """The agent's connection has ended."""
+
+
+class AgentDied(_Input, frozen=True):
+    """The agent's process is gone. ``replaced``: another one has been started."""
+
+    pid: int
+    replaced: bool
+
+
+class ScaleAsked(_Input, frozen=True):
+    """A user wants another number of workers."""
+
+    workers: int
+
+
+class StopAsked(_Input, frozen=True):
+    """A user wants the job to stop."""
+
+    now: bool
+
+
+class TimeRanOut(_Input, frozen=True):
+    """Something that was expected has not happened in time."""
+
+    what: Timer
+    worker: str = ""
+
+
+Input = (
+    JobCreated
+    | JobTakenUp
+    | WorkerConnected
+    | WorkerSaid
+    | WorkerDisconnected
+    | AgentConnected
+    | AgentSaid
+    | AgentDisconnected
+    | AgentDied
+    | ScaleAsked
+    | StopAsked
+    | TimeRanOut
+)
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """When an input came, and the newest event's number then: all that handling it reads beside the input itself."""
+
+    time_s: float
+    """CLOCK_MONOTONIC: the same for all processes of a machine until it restarts."""
+    unix_s: float
+    seq: int = 0
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of a job's journal."""
+
+    moment: Moment
+    input: Input
