@@ -15,6 +15,10 @@ class WorkerProcess(Protocol):
         """The worker's id."""
 
     @property
+    def device(self) -> str:
+        """The GPU that it was given; empty for none."""
+
+    @property
     def pid(self) -> int:
         """Its process id, which is its process group as well."""
 
@@ -43,6 +47,13 @@ class Backend(Protocol):
 
         Raises:
             WorkerStartError: No process exists afterwards.
+        """
+
+    def adopt(self, worker: str, *, pid: int, device: str) -> WorkerProcess:
+        """Look after a worker that another agent's backend has started, and that has outlived that agent.
+
+        Raises:
+            WorkerStartError: There is no such process (any more), or it is no worker.
         """
 
     def forget(self, worker: str) -> None:

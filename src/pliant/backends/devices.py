@@ -46,6 +46,11 @@ class Devices:
         self._held[worker] = device
         return {"CUDA_VISIBLE_DEVICES": device}
 
+    def hold(self, worker: str, device: str) -> None:
+        """``worker`` has this one already."""
+        if device in self._names:
+            self._held[worker] = device
+
     def give_back(self, worker: str) -> None:
         """``worker`` is gone."""
         self._held.pop(worker, None)

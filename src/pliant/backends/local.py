@@ -15,6 +15,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from multiprocessing import context, forkserver, get_context
+from pathlib import Path
 
 from pliant.backends.base import WorkerStartError
 from pliant.backends.child import DEFAULT_ENTRY, run_child
@@ -25,14 +26,11 @@ PRELOAD = ("pliant.training.preload",)
 UNKNOWN_EXIT = 255
 
 
-class LocalWorker:
-    """A worker process. Its exit code comes through the template, which is its parent."""
+class AdoptedWorker:
+    """A worker process that somebody else has started. How it ends cannot be learnt, only when."""
 
-    def __init__(self, worker: str, process: context.ForkServerProcess) -> None:
-        self.worker = worker
-        self._process = process
-        assert process.pid is not None
-        self.pid: int = process.pid
+    def __init__(self, worker: str, pid: int, device: str) -> None:
+        self.worker, self.pid, self.device = worker, pid, device
 
     def signal(self, number: int) -> None:
         """Send a signal to the process itself. Nothing happens when it is gone."""
@@ -43,6 +41,20 @@ class LocalWorker:
         """SIGKILL to everything in its process group. Nothing happens when the group is empty."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+    async def wait(self) -> int:
+        """Wait for its end, without polling."""
+        await _gone(self.pid)
+        return UNKNOWN_EXIT
+
+
+class LocalWorker(AdoptedWorker):
+    """A worker process of this agent's template. Its exit code comes through the template, which is its parent."""
+
+    def __init__(self, worker: str, process: context.ForkServerProcess, device: str) -> None:
+        assert process.pid is not None
+        super().__init__(worker, process.pid, device)
+        self._process = process
 
     async def wait(self) -> int:
         """Wait for its end, without polling.
@@ -95,7 +107,22 @@ class LocalBackend:
         except (OSError, EOFError) as error:
             self._devices.give_back(spec.worker)
             raise WorkerStartError(f"worker {spec.worker} could not be forked: {error!r}") from error
-        return LocalWorker(spec.worker, process)
+        return LocalWorker(spec.worker, process, environment.get("CUDA_VISIBLE_DEVICES", ""))
+
+    def adopt(self, worker: str, *, pid: int, device: str) -> AdoptedWorker:
+        """Look after a worker that an earlier agent's template has forked.
+
+        Raises:
+            WorkerStartError: The process is gone, or its number belongs to another one by now.
+        """
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError as error:
+            raise WorkerStartError(f"worker {worker} (pid {pid}) is gone") from error
+        if b"multiprocessing" not in command:
+            raise WorkerStartError(f"pid {pid} is not worker {worker}: {command!r}")
+        self._devices.hold(worker, device)
+        return AdoptedWorker(worker, pid, device)
 
     def forget(self, worker: str) -> None:
         """``worker`` is gone: its GPU is free."""

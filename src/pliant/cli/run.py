@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
 import msgspec
 
-from pliant.cli.local_coordinator import ensure_coordinator
+from pliant.backends.coordinator_process import ensure_coordinator
+from pliant.backends.launch import launch_here, start_agent, write_launch
 from pliant.cli.output import problem
 from pliant.cli.run_options import RunOptions, check_options, run_parser
 from pliant.cli.run_session import RunSession
@@ -37,7 +36,9 @@ def main(argv: Sequence[str]) -> int:
         spec = create_job(client, options)
         try:
             remove_old_logs(home.job(spec.name))
-            agent = start_agent(home, spec, options)
+            launch = launch_here(spec, entry=options.entry)
+            write_launch(home, launch)
+            agent = start_agent(home, launch)
         except BaseException:
             client.stop(spec.name, now=True)
             raise
@@ -66,25 +67,6 @@ def create_job(client: Client, options: RunOptions) -> JobSpec:
     raise ConfigError(
         problem(f"the names {first}, {first}-2, ... are all taken by running jobs", "choose one with --name")
     )
-
-
-def start_agent(home: Home, spec: JobSpec, options: RunOptions) -> subprocess.Popen[bytes]:
-    """Start the job's agent in a session of its own: Ctrl-C does not reach it, and it outlives this command."""
-    directory = home.job(spec.name)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-m", "pliant.backends.agent", "--home", str(home.path), "--job", spec.name]
-    command += ["--launch", spec.launch]
-    command += ["--script", spec.script, "--threads", str(options.threads)]
-    if options.entry is not None:
-        command += ["--entry", options.entry, "--preload", ""]
-    command += ["--", *spec.args]
-    descriptor = os.open(directory / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        return subprocess.Popen(
-            command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor
-        )
-    finally:
-        os.close(descriptor)
 
 
 def choose_view(options: RunOptions) -> View:

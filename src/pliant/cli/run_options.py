@@ -31,7 +31,6 @@ class RunOptions:
     spec: JobSpec
     named: bool
     """Whether the user chose the name."""
-    threads: int
     report: Path | None
     quiet: bool
     live: bool
@@ -101,11 +100,11 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         plan=plan,
         patience_s=patience_s,
         launch=secrets.token_hex(8),
+        threads=threads,
     )
     return RunOptions(
         spec=spec,
         named=given.name is not None,
-        threads=threads,
         report=given.report,
         quiet=given.quiet,
         live=not given.no_live,

@@ -10,8 +10,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 
+from pliant.backends.coordinator_process import ensure_coordinator, tail
 from pliant.cli import exit_codes
-from pliant.cli.local_coordinator import tail
 from pliant.cli.output import note, print_json
 from pliant.cli.report_files import write_report
 from pliant.cli.run_options import RunOptions
@@ -89,6 +89,7 @@ class RunSession:
                 if isinstance(item, Away):
                     self._view.note(f"the coordinator is away ({item.why}); training goes on without it")
                     away = asyncio.get_running_loop().call_later(AWAY_DEADLINE_S, self._over.set)
+                    self._spawn(self._start_coordinator())
                     continue
                 if away is not None:
                     away.cancel()
@@ -99,6 +100,13 @@ class RunSession:
         except CoordinatorError as error:
             self._view.note(str(error))
             self._over.set()
+
+    async def _start_coordinator(self) -> None:
+        """Usually the agent has done so before; it may be gone as well."""
+        try:
+            await asyncio.to_thread(ensure_coordinator, self._home)
+        except CoordinatorError as error:
+            self._view.note(f"another coordinator could not be started: {error}")
 
     def _take(self, status: JobStatus) -> None:
         self._status = status
@@ -135,6 +143,8 @@ class RunSession:
         status = await self._ask(lambda client: client.job(self._spec.name))
         if status is None or is_over(status):
             return
+        if (self._agent.returncode or 0) < 0:
+            return  # killed: the coordinator starts another one, and says so
         log = self._home.job(self._spec.name) / "agent.log"
         self._view.note(f"the job's agent ended early (exit code {self._agent.returncode})\n{tail(log)}")
         if not any(worker.rank is not None for worker in status.workers):

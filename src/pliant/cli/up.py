@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pliant.backends.coordinator_process import ensure_coordinator
 from pliant.cli.exit_codes import OK
-from pliant.cli.local_coordinator import ensure_coordinator
 from pliant.cli.output import note, print_json, problem
 from pliant.cli.parsing import verb_parser
 from pliant.config import Home, home_dir

@@ -36,6 +36,7 @@ def agent_connected(job: Job, hello: AgentHello, link: Link) -> None:
         raise ProtocolError(f"job {job.spec.name} has another agent, pid {job.agent.pid}")
     known, returned = job.agent.pid, job.agent.lost
     job.agent.pid, job.agent.node, job.agent.lost = hello.pid, hello.node, False
+    job.agent.died_s = None
     waiting = {message.worker for message in job.agent.waiting if isinstance(message, StartWorker)}
     job.agent.attach(link)
     if job.over:
@@ -52,6 +53,7 @@ def agent_died(job: Job, pid: int, *, replaced: bool) -> None:
     """The agent's process is gone; its workers are not."""
     if job.over or job.agent.pid != pid:
         return
+    job.agent.died_s = job.now_s()
     text = f"the job's agent (pid {pid}) has died; the workers go on"
     job.event("agent_lost", f"{text}, and another agent is started for them" if replaced else text)
 

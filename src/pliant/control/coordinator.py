@@ -24,6 +24,7 @@ from pathlib import Path
 import uvicorn
 
 from pliant.config import Home, home_dir
+from pliant.control.agent_keeper import AgentKeeper
 from pliant.control.app import make_app
 from pliant.control.journal import Journal
 from pliant.control.registry import Registry
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not locked:
                 _log.info("another coordinator serves %s already", home.path)
                 return 0
-            asyncio.run(_serve(home, _listen(options.port), idle_s=None if options.stay else options.idle_s))
+            asyncio.run(_serve(home, _listen(options.port), options))
     except (PliantError, OSError) as error:
         print(f"error: the coordinator cannot start: {error}", file=sys.stderr)
         return 1
@@ -113,10 +114,10 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-async def _serve(home: Home, listener: socket.socket, *, idle_s: float | None) -> None:
+async def _serve(home: Home, listener: socket.socket, options: argparse.Namespace) -> None:
     journal = Journal(home.journal)
     try:
-        registry = Registry(journal, home=home.path)
+        registry = Registry(journal, home=home.path, keeper=AgentKeeper(home))
         config = uvicorn.Config(
             make_app(registry, token=create_token(home.token)),
             log_config=None,
@@ -128,7 +129,7 @@ async def _serve(home: Home, listener: socket.socket, *, idle_s: float | None) -
             server_header=False,
             timeout_graceful_shutdown=3,
         )
-        server = _Server(config, home, registry, idle_s=idle_s)
+        server = _Server(config, home, registry, options)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.end, f"got {signal.Signals(number).name}")
@@ -142,11 +143,15 @@ async def _serve(home: Home, listener: socket.socket, *, idle_s: float | None) -
 class _Server(uvicorn.Server):
     """Uvicorn, which writes the address when it listens, and ends when it is not needed."""
 
-    def __init__(self, config: uvicorn.Config, home: Home, registry: Registry, *, idle_s: float | None) -> None:
+    def __init__(self, config: uvicorn.Config, home: Home, registry: Registry, options: argparse.Namespace) -> None:
         super().__init__(config)
         self._home = home
         self._registry = registry
-        self._idle_s = idle_s
+        self._idle_s: float | None = None if options.stay else options.idle_s
+        self._options = [
+            *(["--stay"] if options.stay else []),
+            *(["--port", str(options.port)] if options.port else []),
+        ]
 
     def end(self, why: str) -> None:
         """Begin to end."""
@@ -163,7 +168,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if sockets and self.started:
             host, port = sockets[0].getsockname()[:2]
-            write_address(self._home, Address(os.getpid(), host, port))
+            write_address(self._home, Address(os.getpid(), host, port, self._options))
             _log.info("listening on %s:%d for %s", host, port, self._home.path)
 
     async def on_tick(self, counter: int) -> bool:

@@ -100,6 +100,8 @@ class AgentRecord(Peer):
     pid: int | None = None
     node: str = ""
     lost: bool = False
+    died_s: float | None = None
+    """When its process was found dead; None while it lives, and once another one has come."""
 
     def signal(self, worker: WorkerId, number: int) -> None:
         """Have a signal sent to a worker."""

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from pliant.control.agent_keeper import AgentKeeper
 from pliant.control.archive import ArchivedJob, lost_status
 from pliant.control.clock import Clock
 from pliant.control.event_log import EventLog
@@ -49,8 +50,22 @@ class _EarlyAgent:
 class Registry:
     """Owns the jobs. Event loop only; see :mod:`pliant.control.job`."""
 
-    def __init__(self, journal: Journal, *, clock: Clock | None = None, home: Path | None = None) -> None:
-        """Takes up the live jobs of ``journal`` where they were. ``home``: where jobs leave files."""
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        clock: Clock | None = None,
+        home: Path | None = None,
+        keeper: AgentKeeper | None = None,
+    ) -> None:
+        """Takes up the live jobs of ``journal`` where they were.
+
+        Args:
+            journal: of this home directory.
+            clock: real time if None.
+            home: where jobs leave files; None: nowhere.
+            keeper: who starts another agent in place of one that died; None: nobody.
+        """
         self.clock = clock or Clock()
         self.streams = Streams()
         self.jobs: dict[str, Job | ArchivedJob] = {}
@@ -59,6 +74,7 @@ class Registry:
         self.open_sockets = 0
         self._journal = journal
         self._intake = Intake(journal, self.clock)
+        self._keeper = keeper
         self._seq = journal.last_seq()
         self._early: dict[str, _EarlyAgent] = {}
         self._used_s = self.clock.monotonic()
@@ -175,8 +191,7 @@ class Registry:
         for job in list(self.jobs.values()):
             if isinstance(job, Job):
                 try:
-                    for timer in due(job, now_s):
-                        self.take(job, timer)
+                    self._tick_job(job, now_s)
                 except Exception:
                     # One job's trouble is not that of the others.
                     _log.exception("job %s: tick failed", job.spec.name)
@@ -185,8 +200,17 @@ class Registry:
                 early.link.send(StopAgent(0.0))
                 del self._early[name]
         self._journal.retry()
+        if self._keeper is not None:
+            self._keeper.collect()
         if self.open_sockets or any(not job.over for job in self.jobs.values()):
             self.touch()
+
+    def _tick_job(self, job: Job, now_s: float) -> None:
+        for timer in due(job, now_s):
+            self.take(job, timer)
+        news = self._keeper.look(job, now_s) if self._keeper is not None and not job.over else None
+        if news is not None:
+            self.take(job, news)
 
     def touch(self) -> None:
         """Somebody has needed the coordinator just now."""

@@ -17,6 +17,8 @@ class Address(msgspec.Struct, frozen=True):
     pid: int
     host: str
     port: int
+    options: list[str] = []
+    """Of its command line, beside the home: whoever starts it again after its death gives it the same ones."""
 
 
 def write_address(home: Home, address: Address) -> None:
@@ -35,14 +37,23 @@ def remove_address(home: Home, *, pid: int) -> None:
         home.coordinator.unlink(missing_ok=True)
 
 
+def last_address(home: Home) -> Address | None:
+    """What the last coordinator published, whether or not it lives: one that ends in peace takes it away."""
+    try:
+        return msgspec.json.decode(home.coordinator.read_bytes(), type=Address)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
 def read_address(home: Home) -> Address | None:
     """The published address; None if there is none, it is unreadable, or its process is gone."""
+    address = last_address(home)
     try:
-        address = msgspec.json.decode(home.coordinator.read_bytes(), type=Address)
-        os.kill(address.pid, 0)
+        if address is not None:
+            os.kill(address.pid, 0)
     except PermissionError:
         return None  # the process belongs to someone else: the number was used again
-    except (OSError, OverflowError, msgspec.MsgspecError):
+    except (OSError, OverflowError):
         return None
     return address
 

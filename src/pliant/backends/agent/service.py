@@ -12,10 +12,13 @@ from dataclasses import dataclass
 
 from pliant.backends.agent.workers import Workers
 from pliant.backends.base import Backend
+from pliant.backends.coordinator_process import ensure_coordinator
 from pliant.config import Home, WorkerSpec
+from pliant.errors import PliantError
 from pliant.wire.address import agents_url
 from pliant.wire.codec import TO_AGENT
 from pliant.wire.messages import (
+    AdoptWorker,
     AgentHello,
     CoordinatorToAgent,
     SignalWorker,
@@ -29,7 +32,8 @@ from pliant.wire.token import read_token
 
 SIGNAL_GRACE_S = 5.0
 """After SIGTERM to the agent its workers get SIGTERM, and this long to go."""
-CHECK_S = 1.0
+CHECK_S = 0.5
+LONGEST_RESTART_DELAY_S = 30.0
 SERVED_LONELY_S = 2.0
 """As ``lonely_s``, for an agent whose workers have all ended: its job is over, and it must not be there any more
 when another job of the same name comes to another coordinator."""
@@ -81,9 +85,13 @@ class Agent:
         self._socket: ControlSocket[CoordinatorToAgent] = ControlSocket(
             agents_url(self._options.home), token, self._hello, from_thread, decoder=TO_AGENT
         )
-        lonely = asyncio.create_task(self._leave_when_lonely(), name="lonely")
+        watching = [
+            asyncio.create_task(self._leave_when_lonely(), name="lonely"),
+            asyncio.create_task(self._keep_coordinator(), name="keep-coordinator"),
+        ]
         await self._over.wait()
-        lonely.cancel()
+        for task in watching:
+            task.cancel()
         await self._workers.end(self._grace_s)
         await asyncio.to_thread(self._socket.close)
         return self._exit_code
@@ -109,6 +117,9 @@ class Agent:
             case StartWorker(worker=worker):
                 self._served = True
                 self._workers.start(self._spec(worker))
+            case AdoptWorker(worker=worker, pid=pid, device=device):
+                self._served = True
+                self._workers.adopt(worker, pid=pid, device=device)
             case SignalWorker(worker=worker, signal=number):
                 task = asyncio.create_task(self._workers.signal(worker, number))
                 self._tasks.add(task)
@@ -153,6 +164,23 @@ class Agent:
                 self._exit_code = 1
                 self._over.set()
                 return
+
+    async def _keep_coordinator(self) -> None:
+        """Start the coordinator again if it has died while there are workers: they train on, but nobody can join."""
+        delay_s = CHECK_S
+        while True:
+            await asyncio.sleep(delay_s)
+            if self._socket.connected or not self._workers.busy:
+                delay_s = CHECK_S
+                continue
+            try:
+                address, started = await asyncio.to_thread(ensure_coordinator, self._options.home)
+            except PliantError as error:
+                _say(f"the coordinator is gone, and another one could not be started: {error}")
+                delay_s = min(2 * delay_s, LONGEST_RESTART_DELAY_S)
+            else:
+                if started:
+                    _say(f"the coordinator was gone; started another one (pid {address.pid})")
 
     def _patience_s(self) -> float:
         return min(self._options.lonely_s, SERVED_LONELY_S) if self._served else self._options.lonely_s

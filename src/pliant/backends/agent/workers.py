@@ -45,11 +45,18 @@ class Workers:
 
     def start(self, spec: WorkerSpec) -> None:
         """Begin to start a worker. A second request for the same id is ignored."""
-        if spec.worker in self._tasks:
-            print(f"worker {spec.worker} runs already; not started again", file=sys.stderr, flush=True)
+        self._look_after(spec.worker, lambda: self._backend.start(spec))
+
+    def adopt(self, worker: str, *, pid: int, device: str) -> None:
+        """Look after a worker of an earlier agent. One that is gone is reported as ended."""
+        self._look_after(worker, lambda: self._backend.adopt(worker, pid=pid, device=device))
+
+    def _look_after(self, worker: str, begin: Callable[[], WorkerProcess]) -> None:
+        if worker in self._tasks:
+            print(f"worker {worker} runs already; not started again", file=sys.stderr, flush=True)
             return
-        self._up[spec.worker] = asyncio.Event()
-        self._tasks[spec.worker] = asyncio.create_task(self._live(spec), name=f"watch-{spec.worker}")
+        self._up[worker] = asyncio.Event()
+        self._tasks[worker] = asyncio.create_task(self._live(worker, begin), name=f"watch-{worker}")
 
     async def signal(self, worker: str, number: int) -> None:
         """Send a signal to a worker; waits until it exists. Unknown and ended workers are left alone."""
@@ -74,15 +81,14 @@ class Workers:
             # A worker that is being forked right now comes into ``_alive`` later: look again.
             await asyncio.wait(self._tasks.values(), timeout=0.1)
 
-    async def _live(self, spec: WorkerSpec) -> None:
-        worker = spec.worker
+    async def _live(self, worker: str, begin: Callable[[], WorkerProcess]) -> None:
         process: WorkerProcess | None = None
         code = START_FAILED_EXIT
         try:
             loop = asyncio.get_running_loop()
-            process = await loop.run_in_executor(self._thread, self._backend.start, spec)
+            process = await loop.run_in_executor(self._thread, begin)
             self._alive[worker] = process
-            self._report(WorkerStarted(worker=worker, pid=process.pid))
+            self._report(WorkerStarted(worker=worker, pid=process.pid, device=process.device))
             self._up[worker].set()
             code = await process.wait()
         except WorkerStartError as error:

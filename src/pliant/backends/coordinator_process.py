@@ -13,21 +13,22 @@ from pathlib import Path
 
 from pliant.config import Home
 from pliant.errors import CoordinatorError
-from pliant.wire.address import Address
+from pliant.wire.address import Address, last_address
 from pliant.wire.http import find_coordinator
 
 START_DEADLINE_S = 20.0
 _TAIL_LINES = 20
 
 
-def ensure_coordinator(home: Home, *, options: Sequence[str] = ()) -> tuple[Address, bool]:
+def ensure_coordinator(home: Home, *, options: Sequence[str] | None = None) -> tuple[Address, bool]:
     """The address of the running coordinator, and whether it was started by this call.
 
-    Safe against several commands doing this at once: one starts it, the others wait and find it.
+    Safe against several processes doing this at once: one starts it, the others wait and find it.
 
     Args:
         home: Its directory; made if it does not exist.
-        options: For the coordinator's own command line, used only if it is started.
+        options: For the coordinator's own command line, used only if it is started. None: if one was killed here, its
+            options, else none.
 
     Raises:
         CoordinatorError: It did not come up; with the end of its log. No process of it is left.
@@ -38,7 +39,12 @@ def ensure_coordinator(home: Home, *, options: Sequence[str] = ()) -> tuple[Addr
     home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(home.path / "start.lock"):
         found = find_coordinator(home)
-        return (found, False) if found is not None else (_start(home, options), True)
+        if found is not None:
+            return found, False
+        if options is None:
+            killed = last_address(home)
+            options = [] if killed is None else killed.options
+        return _start(home, options), True
 
 
 def _start(home: Home, options: Sequence[str]) -> Address:
