@@ -23,7 +23,7 @@ def test_defaults(script):
     spec = options.spec
     assert (spec.name, spec.script, spec.args) == ("train", str(script), ["--epochs", "3"])
     assert (spec.min_workers, spec.max_workers, spec.start_workers) == (1, 4, 1)
-    assert (options.threads, spec.patience_s, options.live, options.named) == (1, 10.0, True, False)
+    assert (spec.threads, spec.patience_s, options.live, options.named) == (1, 10.0, True, False)
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,11 @@ class Control:
         self._rng = rng
         self._scenario = scenario
         self._last: dict[str, float] = {}
+        self._cuts = 0
+
+    def cut(self) -> None:
+        """The coordinator has died: what it has sent and what is still under way is lost."""
+        self._cuts += 1
 
     def _delay(self) -> float:
         scenario, rng = self._scenario, self._rng
@@ -86,8 +91,13 @@ class Control:
             delay += scenario.slow_control * (1.0 + rng.random())
         return delay
 
+    def command(self, worker: WorkerId, receive: Callable[[Any], None], message: Any) -> None:
+        """Send ``message`` from the coordinator to a worker; lost if the coordinator dies before it has arrived."""
+        cuts = self._cuts
+        self.send(f"down {worker}", lambda arrived: receive(arrived) if self._cuts == cuts else None, message)
+
     def send(self, link: str, receive: Callable[[Any], None], message: Any) -> None:
-        """Send ``message`` over the connection named ``link``."""
+        """Send ``message`` over the connection named ``link``; the sender repeats it until it was handled."""
         arrival = self._engine.now + self._delay()
         if self._scenario.control_fifo:
             arrival = max(arrival, self._last.get(link, 0.0))

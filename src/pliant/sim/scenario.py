@@ -6,7 +6,9 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-FaultKind = Literal["kill", "kill_newcomer", "kill_all_but_one", "leave", "scale", "ambush", "cut", "stop"]
+FaultKind = Literal[
+    "kill", "kill_newcomer", "kill_all_but_one", "leave", "scale", "ambush", "cut", "stop", "coordinator"
+]
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def _faults(rng: random.Random, *, last_s: float) -> tuple[Fault, ...]:
         *("scale",) * 6,
         *("cut",) * 2,
         *("ambush",) * 3,
+        *("coordinator",) * 3,
         "kill_all_but_one",
     )
     faults: list[Fault] = []

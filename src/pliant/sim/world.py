@@ -6,7 +6,7 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
-from pliant.ids import WorkerId
+from pliant.ids import Generation, WorkerId
 from pliant.membership import events as ev
 from pliant.membership.state import JobMembership
 from pliant.sim.engine import Engine
@@ -43,7 +43,10 @@ class World:
         self.control = Control(self.engine, rng=self.rng, scenario=scenario)
         self.ledger = Ledger(shards=scenario.shards)
         self.workers: dict[WorkerId, SimWorker] = {}
-        self.membership = JobMembership(start=scenario.start, minimum=scenario.minimum, target=scenario.target)
+        self.membership = self._new_membership()
+        self._journal: list[ev.MembershipEvent] = []
+        self._down = 0
+        self._held: deque[ev.MembershipEvent] = deque()
         self.trace: deque[str] = deque(maxlen=400)
         self._end: ev.EndJob | None = None
         self._retired: set[WorkerId] = set()
@@ -90,9 +93,43 @@ class World:
         self.trace.append(f"{self.engine.now:7.2f} {text}")
 
     def _on_event(self, event: ev.MembershipEvent) -> None:
-        if self._end is None:
+        if self._down or self._held:
+            self._held.append(event)
+        elif self._end is None:
             self.note(f"event {event}")
+            self._journal.append(event)
             self._carry_out(self.membership.handle(event))
+
+    # ------------------------------------------------------------------ the coordinator's death
+
+    def _new_membership(self) -> JobMembership:
+        scenario = self.scenario
+        return JobMembership(start=scenario.start, minimum=scenario.minimum, target=scenario.target)
+
+    def _kill_coordinator(self) -> None:
+        """It dies, and another one replays its journal; workers and agent find it and say hello again."""
+        self.control.cut()
+        self._down += 1
+        away_s = self.rng.uniform(0.2, 6.0)
+        self.membership = self._new_membership()
+        self.membership.begin()
+        for event in self._journal:
+            self.membership.handle(event)
+        self.engine.after(away_s, self._come_back)
+        for worker in self.workers.values():
+            self.engine.after(away_s + self.rng.random() * 2, self._say_hello, worker)
+
+    def _come_back(self) -> None:
+        """What was said meanwhile is said again, in its order."""
+        self._down -= 1
+        held, self._held = self._held, deque()
+        for event in held:
+            self._on_event(event)
+
+    def _say_hello(self, worker: SimWorker) -> None:
+        if worker.alive:
+            generation, stateful = Generation(worker.entered), worker.main.stateful
+            self.tell(worker.worker, ev.WorkerConnected(worker.worker, "127.0.0.1", 1, generation, stateful))
 
     def _carry_out(self, decisions: list[ev.Decision]) -> None:
         self.membership.invariants()
@@ -115,7 +152,7 @@ class World:
 
     def _send(self, worker: WorkerId, decision: ev.Decision) -> None:
         if worker in self.workers:
-            self.control.send(f"down {worker}", self.workers[worker].on_decision, decision)
+            self.control.command(worker, self.workers[worker].on_decision, decision)
         else:
             # Not connected yet: it is told when it says hello. A retired process exits then.
             self.engine.after(2.5, self._send, worker, decision)
@@ -152,6 +189,8 @@ class World:
         elif fault.kind == "ambush":
             self._ambushes += 1
             self._faults -= 1  # counted when it springs
+        elif fault.kind == "coordinator" and self._end is None:
+            self._kill_coordinator()
         elif fault.kind == "stop":
             self._on_event(ev.StopAsked())
         else:
