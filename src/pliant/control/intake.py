@@ -53,12 +53,13 @@ def handle(job: Job, entry: given.Entry, link: Link | None = None) -> WorkerReco
         ProtocolError: A worker or an agent said what it may not say now. Nothing has changed.
         CoordinatorError: A user asked for what is not possible. Nothing has changed.
     """
-    job.moment = entry.moment
-    match entry.input:
+    job.moment, item = entry.moment, entry.input
+    if isinstance(item, given.WorkerSaid):  # nearly all of them
+        worker_said(job, _known(job, item.worker), item.message)
+        return None
+    match item:
         case given.WorkerConnected(hello) if link is not None:
             return worker_connected(job, hello, link)
-        case given.WorkerSaid(worker, message):
-            worker_said(job, _known(job, worker), message)
         case given.WorkerDisconnected(worker) if link is not None:
             worker_closed(job, _known(job, worker), link)
         case given.AgentConnected(hello) if link is not None:

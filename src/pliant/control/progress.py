@@ -54,10 +54,13 @@ class Progress:
         if fresh:
             self.begin(fresh[0])
             self._fill(message.first_step, until_s=fresh[0])
+            last_s = self._last_s()
             for time_s in fresh:
-                self.times_s.append(max(time_s, self._last_s()))
-            self.losses.extend(message.losses[-len(fresh) :])
-            self.loss = next((loss for loss in reversed(self.losses[before:]) if loss is not None), self.loss)
+                last_s = max(time_s, last_s)
+                self.times_s.append(last_s)
+            losses = message.losses[-len(fresh) :]
+            self.losses += losses
+            self.loss = next((loss for loss in reversed(losses) if loss is not None), self.loss)
         if fresh or known == len(message.times_s):
             self.epoch = max(self.epoch, message.epoch)
             self.samples = max(self.samples, message.samples)
@@ -84,6 +87,8 @@ class Progress:
         return self.times_s[-1] if self.times_s else (self.origin_s or 0.0)
 
     def _fill(self, step: int, *, until_s: float) -> None:
+        if self.step >= step:
+            return
         usual_s = self.recent_median_s()
         while self.step < step:
             self.times_s.append(max(self._last_s(), min(self._last_s() + usual_s, until_s)))
@@ -102,5 +107,5 @@ def _check(message: StepsCommitted, *, step: int) -> None:
         raise ProtocolError("StepsCommitted with a negative first_step, epoch or samples")
     if message.first_step - step > _LARGEST_HOLE:
         raise ProtocolError(f"StepsCommitted from step {message.first_step} while the job is at step {step}")
-    if not all(math.isfinite(time_s) for time_s in message.times_s):
+    if not all(map(math.isfinite, message.times_s)):
         raise ProtocolError("StepsCommitted with a time that is not finite")

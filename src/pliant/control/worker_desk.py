@@ -73,6 +73,9 @@ def worker_said(job: Job, record: WorkerRecord, message: WorkerToCoordinator) ->
     record.heard_s = job.now_s()
     if job.over or record.gone:
         return
+    if isinstance(message, StepsCommitted):  # by far the most frequent one
+        _committed(job, record, message)
+        return
     match message:
         case WorkerHello():
             raise ProtocolError("WorkerHello is the first message of a connection, and only the first")
@@ -85,8 +88,6 @@ def worker_said(job: Job, record: WorkerRecord, message: WorkerToCoordinator) ->
                 f"{record.worker} could not rehearse a step ({message.reason[:200]}); "
                 "newcomers now join without, and their first step is slower",
             )
-        case StepsCommitted():
-            _committed(job, record, message)
         case WorkerReady():
             _readied(job, record, message)
         case GenerationEntered():
