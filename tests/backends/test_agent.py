@@ -60,6 +60,17 @@ def test_worker_logs_line_by_line_and_its_exit_code_is_reported(coordinator, sta
     stop(coordinator, agent)
 
 
+def test_a_full_disk_silences_a_worker_but_does_not_end_it(coordinator, start_agent):
+    directory = coordinator.home.job("j")
+    directory.mkdir(parents=True)
+    (directory / "w1.log").symlink_to("/dev/full")
+    agent = start_agent("print=hello", "complain=warned", "exit=7")
+    greet(coordinator)
+    start_worker(coordinator)
+    assert coordinator.expect(WorkerExited).exit_code == 7
+    stop(coordinator, agent)
+
+
 def test_an_exception_is_exit_code_1_with_its_traceback_in_the_log(coordinator, start_agent):
     agent = start_agent("raise=no such luck")
     greet(coordinator)

@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Mapping
 
+from typing_extensions import Buffer
+
 from pliant.config import WorkerSpec
 
 DEFAULT_ENTRY = "pliant.training.worker:run"
@@ -30,6 +32,17 @@ def run_child(spec: WorkerSpec, entry: str, environment: Mapping[str, str]) -> N
     getattr(importlib.import_module(module), function)(spec)
 
 
+class _ForgivingFile(io.FileIO):
+    """Drops what the disk does not take: a full disk must not make the script's ``print`` raise, and end the job."""
+
+    def write(self, data: Buffer) -> int:
+        """As written, even if it was not."""
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
 def _redirect(path: str) -> None:
     """Append file descriptors 1 and 2 to ``path``, a line at a time, also for non-Python writers."""
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -37,7 +50,7 @@ def _redirect(path: str) -> None:
     os.dup2(log, 2)
     os.close(log)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        raw = open(descriptor, "wb", buffering=0, closefd=False)  # noqa: SIM115 (lives as long as the process)
+        raw = _ForgivingFile(descriptor, "wb", closefd=False)
         stream = io.TextIOWrapper(
             io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
         )

@@ -108,7 +108,12 @@ def agent_said(job: Job, message: AgentToCoordinator) -> None:
         record.pid, record.device, record.adopting = message.pid, message.device, False
     elif isinstance(message, WorkerExited):
         code = None if message.exit_code == _UNKNOWN_EXIT else message.exit_code
-        job.exited(record, exit_text(message.exit_code), exit_code=code)
+        how = exit_text(message.exit_code)
+        if not message.out_of_memory:
+            job.exited(record, how, exit_code=code)
+        elif not record.gone:
+            job.exited(record, f"{how} for lack of memory", exit_code=code)
+            job.ran_out_of_memory(record)
 
 
 def agent_closed(job: Job, link: Link) -> None:

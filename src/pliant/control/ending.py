@@ -17,6 +17,7 @@ _STATES: dict[Outcome, tuple[JobState, FailureKind | None]] = {
     "failed-script": ("failed", "script"),
     "failed-lost": ("failed", "lost"),
     "failed-config": ("failed", "config"),
+    "failed-memory": ("failed", "memory"),
 }
 
 

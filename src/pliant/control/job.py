@@ -17,6 +17,7 @@ from pliant.control.ending import End, Ending, too_many_workers, weights_problem
 from pliant.control.event_log import EventLog
 from pliant.control.inputs import Moment
 from pliant.control.links import AgentRecord, WorkerRecord
+from pliant.control.memory_plan import Fewer, GiveUp, MemoryPlan
 from pliant.control.progress import Progress
 from pliant.control.report_plan import JobView, job_report, job_status
 from pliant.control.scalars import Scalar, Scalars, scalars_for
@@ -74,6 +75,7 @@ class Job:
         self.script_error: str | None = None
         self._scalars: Scalars | None = None
         self._stopping = False
+        self._memory = MemoryPlan()
         self._leavers: dict[WorkerId, float] = {}
         self.log = EventLog(
             spec.name,
@@ -195,6 +197,7 @@ class Job:
 
     def _scale(self, workers: int, *, by: str) -> None:
         old = self.membership.target
+        self._memory.asked_for_more()
         try:
             decisions = self.membership.handle(ev.TargetChanged(workers))
         except ConfigError as error:
@@ -219,6 +222,18 @@ class Job:
                 self._leavers[record.worker] = self.now_s()
                 return
         self.handle(ev.WorkerGone(record.worker))
+
+    def ran_out_of_memory(self, record: WorkerRecord) -> None:
+        """The kernel has killed ``record``'s process, which has been noted already, for lack of memory."""
+        if self.over or self._stopping:
+            return
+        left, step = self.changes.training(), self.progress.step
+        verdict = self._memory.died(record.worker, step=step, left=left, minimum=self.spec.min_workers)
+        if isinstance(verdict, GiveUp):
+            self.end("failed-memory", verdict.why)
+        elif isinstance(verdict, Fewer):
+            self.event("out_of_memory", verdict.why, before=self.membership.target, after=verdict.workers)
+            self._carry_out(self.membership.handle(ev.TargetChanged(verdict.workers)))
 
     def write_scalars(self, fresh: int) -> None:
         """Hand the last ``fresh`` commits to TensorBoard, if it is there."""

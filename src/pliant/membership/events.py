@@ -8,7 +8,7 @@ from typing import Literal
 from pliant.ids import Generation, WorkerId
 from pliant.wire.messages import GenerationKind
 
-Outcome = Literal["finished", "stopped", "failed-script", "failed-lost", "failed-config"]
+Outcome = Literal["finished", "stopped", "failed-script", "failed-lost", "failed-config", "failed-memory"]
 
 NONE_YET = Generation(0)
 

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from pliant.backends.agent.memory import OutOfMemoryWatch
 from pliant.backends.base import Backend, WorkerProcess, WorkerStartError
 from pliant.config import WorkerSpec
 from pliant.wire.messages import WorkerExited, WorkerStarted
 
-START_FAILED_EXIT = 255
+UNKNOWN_EXIT = 255
 
 
 class Workers:
@@ -30,6 +31,7 @@ class Workers:
         self._alive: dict[str, WorkerProcess] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._up: dict[str, asyncio.Event] = {}
+        self._memory = OutOfMemoryWatch()
         # One thread: starts stay in order, and multiprocessing is entered by one thread only.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="start-worker")
 
@@ -83,7 +85,7 @@ class Workers:
 
     async def _live(self, worker: str, begin: Callable[[], WorkerProcess]) -> None:
         process: WorkerProcess | None = None
-        code = START_FAILED_EXIT
+        code = UNKNOWN_EXIT
         try:
             loop = asyncio.get_running_loop()
             process = await loop.run_in_executor(self._thread, begin)
@@ -100,4 +102,6 @@ class Workers:
             if process is not None:
                 process.end_group()
             self._backend.forget(worker)
-            self._report(WorkerExited(worker=worker, pid=process.pid if process else 0, exit_code=code))
+            pid = process.pid if process else 0
+            starved = code in (-signal.SIGKILL, UNKNOWN_EXIT) and self._memory.struck()
+            self._report(WorkerExited(worker=worker, pid=pid, exit_code=code, out_of_memory=starved))
