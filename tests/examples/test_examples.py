@@ -79,16 +79,6 @@ def test_digits_end_with_the_same_bits_on_one_and_on_three_workers(environment, 
     assert three.steps == one.steps == 50
 
 
-@pytest.mark.slow
-def test_after_ends_with_the_same_bits_when_a_worker_is_killed(environment, tmp_path):
-    plan = tmp_path / "plan.toml"
-    plan.write_text("[[event]]\nat_step = 40\nkill = 1\n")
-    one = train(environment, tmp_path, "--workers", "1", script=["after.py"])
-    hurt = train(environment, tmp_path, "--workers", "1:2", "--start", "2", "--plan", str(plan), script=["after.py"])
-    assert hurt.weights_sha256 == one.weights_sha256
-    assert [event.kind for event in hurt.events].count("worker_lost") == 1
-
-
 def test_the_demo_does_what_it_says():
     events, problems = read_plan(EXAMPLES / "demo.toml", bounds=(1, 3))
     assert problems == []

@@ -1,0 +1,87 @@
+"""The faults: real signals to real processes of a running job."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from pliant.testing.processes import is_alive, is_stopped
+from pliant.testing.waiting import wait_until
+from pliant.testing.watched_job import WatchedJob
+from pliant.wire.api import JobStatus
+
+
+class ElasticJob(WatchedJob):
+    """One running job, and everything that can happen to it.
+
+    Workers are named ``"w1"``, ``"w2"``, ... in the order in which they were started; a name is never used again.
+    """
+
+    def kill(self, *workers: str, rank: int | None = None) -> list[str]:
+        """SIGKILL to some workers at once, by name, or to the one that has a rank now; returns their names. Blocking.
+
+        Returns once the processes are gone and the coordinator, if one answers, knows of it. What is left: the
+        survivors finish the step in flight with the lost shards dealt out to them, and replacements are on their way,
+        as the wanted number of workers has not changed.
+        """
+        names = self._named(workers, rank)
+        pids = {name: self.signal(name, signal.SIGKILL) for name in names}
+        for name, pid in pids.items():
+            self._wait_gone(name, pid)
+        return names
+
+    def kill_all(self) -> list[str]:
+        """SIGKILL to every worker that exists. Without a checkpoint the job is lost: ``end(4)``."""
+        status = self.wait(lambda status: status, "the job exists")
+        return self.kill(*(worker.worker for worker in status.workers if worker.pid))
+
+    def hang(self, worker: str) -> None:
+        """SIGSTOP: the process stays, its connections too, and nothing of it moves. Returns once it stands still.
+
+        The others finish what they can without it, and wait.
+        """
+        pid = self.signal(worker, signal.SIGSTOP)
+        wait_until(lambda: is_stopped(pid), f"{worker} (pid {pid}) stands still", deadline_s=self.lab.deadline_s)
+
+    def wake(self, worker: str) -> None:
+        """SIGCONT: it goes on where it was stopped. Without effect on one that is not stopped."""
+        self.signal(worker, signal.SIGCONT)
+
+    def leave(self, worker: str) -> None:
+        """SIGTERM, as from a spot notice: the worker leaves at a step boundary. Returns once its process is gone.
+
+        One worker less is wanted from then on, but never fewer than the minimum: then a replacement comes first.
+        """
+        self._wait_gone(worker, self.signal(worker, signal.SIGTERM))
+
+    def scale(self, workers: int) -> None:
+        """Ask for another number of workers; returns at once. ``wait_workers`` waits until they are there."""
+        self.lab.ask(lambda client: client.scale(self.name, workers))
+
+    def signal(self, worker: str, number: int) -> int:
+        """Send any signal to a worker's process; returns its pid."""
+        pid = self.worker(worker).pid
+        if pid is None:
+            raise AssertionError(f"{worker} has no process")
+        os.kill(pid, number)
+        return pid
+
+    def _named(self, workers: tuple[str, ...], rank: int | None) -> list[str]:
+        if bool(workers) == (rank is not None):
+            raise TypeError('name the workers, job.kill("w2"), or give one rank, job.kill(rank=0)')
+        if rank is None:
+            return list(workers)
+
+        def look(status: JobStatus) -> str | None:
+            return next((each.worker for each in status.workers if each.rank == rank), None)
+
+        return [self.wait(look, f"a worker has rank {rank}")]
+
+    def _wait_gone(self, worker: str, pid: int) -> None:
+        wait_until(lambda: not is_alive(pid), f"{worker} (pid {pid}) is gone", deadline_s=self.lab.deadline_s)
+
+        def known() -> bool:
+            status = self.status()
+            return status is None or worker not in {each.worker for each in status.workers}
+
+        wait_until(known, f"the coordinator knows that {worker} is gone", deadline_s=self.lab.deadline_s)

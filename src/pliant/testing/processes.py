@@ -1,0 +1,42 @@
+"""Processes as the kernel shows them in /proc: who lives, who is stopped, who carries a mark in its environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def processes_with(setting: str) -> dict[int, str]:
+    """Live processes that were started with ``NAME=value`` in their environment: pid -> command line."""
+    found = {}
+    for entry in _PROC.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if setting.encode() not in (entry / "environ").read_bytes().split(b"\0"):
+                continue
+            if is_alive(int(entry.name)):
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it ended while we looked, or belongs to somebody else
+            continue
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and is no zombie; a stopped one (SIGSTOP) is alive."""
+    return _state(pid) not in ("", "Z", "X")
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process was stopped by a signal."""
+    return _state(pid) == "T"
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for the process's state, empty if there is no such process."""
+    try:
+        text = (_PROC / str(pid) / "status").read_text()
+    except OSError:
+        return ""
+    return text.partition("\nState:\t")[2][:1]
