@@ -37,12 +37,16 @@ class Book:
             feed(everything, item.state_dict())
         self.write("digest", step.number, job.weights_sha256(), everything.hexdigest())
 
+    def held(self, phase):
+        """Whether the test wants this worker to wait in this phase."""
+        return (self.out / f"hold-{phase}-{self.worker}").exists()
+
     def hold(self, phase):
         """Wait here while the test wants it."""
+        if not self.held(phase):
+            return
         name = f"{phase}-{self.worker}"
         wanted = self.out / f"hold-{name}"
-        if not wanted.exists():
-            return
         (self.out / f"at-{name}").touch()
         end_s = time.monotonic() + HOLD_DEADLINE_S
         while wanted.exists():

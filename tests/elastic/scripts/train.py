@@ -4,6 +4,7 @@ import time
 
 import torch
 from book import Book, options
+from inside import hold_inside
 from torch.nn.functional import cross_entropy
 
 import pliant
@@ -63,6 +64,7 @@ class Gate:
 def main():
     given = options(steps=10, delay=0.0, size=303, batch=48, shards=8, loaders=0)
     book = Book(given.out)
+    hold_inside(book)
     book.hold("start")
     torch.manual_seed(0)
     model = torch.nn.Sequential(

@@ -1,0 +1,28 @@
+"""Jobs of the script `train.py`, three workers or so, slow enough that a test can say where a fault hits."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from elastic_books import Trace
+from elastic_fixtures import lab, own_lab, undisturbed
+from elastic_lab import BookedJob, BookLab
+from fault_checks import STEPS
+
+__all__ = ["lab", "own_lab", "undisturbed"]
+
+
+@pytest.fixture
+def reference(undisturbed: Callable[..., Trace]) -> Trace:
+    return undisturbed("train.py", "--steps", STEPS)
+
+
+@pytest.fixture
+def start(lab: BookLab, tmp_path: Path) -> Callable[..., BookedJob]:
+    def begin(count: int, *, low: int = 1, high: int = 4, **options: object) -> BookedJob:
+        words = ["--steps", STEPS, "--delay", 0.02]
+        job = lab.run(tmp_path, "train.py", *words, workers=f"{low}:{high}", start=count, **options)
+        job.wait_workers(count)
+        return job
+
+    return begin
