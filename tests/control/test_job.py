@@ -143,6 +143,28 @@ def test_two_deaths_share_one_stall(play):
     assert first.stall_s == second.stall_s == pytest.approx(3.0)
 
 
+def test_a_newcomer_that_a_death_keeps_from_the_state_is_set_back_not_shrunk(play):
+    scene = running(play, 2)
+    scene.commit("w1", 5)
+    scene.registry.scale("j", 3)
+    scene.start_workers()
+    form = next(iter(scene.links["w1"].take(FormGeneration)))
+    # w1 and w2 have sent and go on; w3 is still receiving when w2 dies.
+    scene.say("w1", GenerationEntered(form.generation, 6, [0]))
+    assert scene.event("workers_joined").workers_after == 3
+    scene.die("w2")
+    for worker, entered in (("w1", form.generation), ("w3", 0)):
+        (interrupt,) = scene.links[worker].take(Interrupt)
+        scene.say(worker, Interrupted(interrupt.generation, stateful=worker == "w1", entered=entered))
+    for link in scene.links.values():
+        link.sent = [m for m in link.sent if not (isinstance(m, FormGeneration) and m.kind == "planned")]
+    assert [member.worker for member in scene.enter().members] == ["w1"]
+    set_back = scene.event("newcomers_set_back")
+    assert set_back.message.startswith("w3 did not get the state in time")
+    assert (set_back.workers_before, set_back.workers_after) == (2, 1)
+    assert "workers_shrunk" not in scene.kinds()
+
+
 def test_all_lost(play):
     scene = running(play, 2)
     scene.commit("w1", 5)

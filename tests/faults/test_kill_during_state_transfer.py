@@ -32,3 +32,4 @@ def test_kill_of_the_newcomer_of_a_source_and_of_the_other_source(start, referen
     assert {"w1", "w2", second, third} <= set(lost)
     assert set(lost) | set(newcomers) == {"w1", "w2", "w3", second, third}
     check(ended, reference, lost=lost, ahead=8)
+    assert ended.events("workers_shrunk") == []

@@ -200,11 +200,14 @@ class Changes:
         added = [worker for worker in record.ranks if worker not in old]
         removed = [worker for worker in old if worker not in record.ranks]
         leavers = [worker for worker in removed if worker in asked_to_leave]
-        shrunk = [worker for worker in removed if worker not in asked_to_leave]
+        others = [worker for worker in removed if worker not in asked_to_leave]
+        # A recovery leaves nobody out but newcomers whom the death kept from getting the state.
+        shrunk, set_back = ([], others) if record.kind == "recovery" else (others, [])
         for kind, workers, verb in (
             ("workers_joined", added, "joined"),
             ("worker_left", leavers, "left as it was asked to"),
             ("workers_shrunk", shrunk, "went, as fewer workers are wanted"),
+            ("newcomers_set_back", set_back, "did not get the state in time, and will join later"),
         ):
             if workers:
                 text = f"{', '.join(workers)} {verb}: {_count(after)} from step {step} on (before: {len(old)})"

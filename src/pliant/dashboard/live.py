@@ -47,6 +47,7 @@ _EVENT_MARKS = {
     "workers_joined": ("▲", "green"),
     "workers_shrunk": ("▼", "blue"),
     "worker_left": ("▼", "blue"),
+    "newcomers_set_back": ("▽", "yellow"),
     "worker_lost": ("✖", "red"),
     "newcomer_lost": ("✖", "yellow"),
     "job_finished": ("✔", "green"),

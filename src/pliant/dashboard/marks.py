@@ -21,6 +21,7 @@ _MARKS = {
     "workers_joined": Mark("joined", "join", "^"),
     "worker_lost": Mark("lost", "lost", "X"),
     "newcomer_lost": Mark("newcomer lost", "lost", "x"),
+    "newcomers_set_back": Mark("set back", "leave", "<"),
     "workers_shrunk": Mark("shrunk", "leave", "v"),
     "worker_left": Mark("left", "leave", "D"),
 }

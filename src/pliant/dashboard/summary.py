@@ -5,7 +5,9 @@ from __future__ import annotations
 from pliant.dashboard.words import cost, count, seconds, workers_change
 from pliant.wire.api import Event, Report
 
-_CHANGES = frozenset({"workers_joined", "workers_shrunk", "worker_left", "worker_lost", "newcomer_lost"})
+_CHANGES = frozenset(
+    {"workers_joined", "workers_shrunk", "worker_left", "worker_lost", "newcomer_lost", "newcomers_set_back"}
+)
 
 
 def summary(report: Report) -> str:
