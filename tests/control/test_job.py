@@ -4,7 +4,7 @@ from control_fakes import FakeLink, FakeTime
 from pliant.control.inputs import AgentConnected, AgentDied, AgentDisconnected, WorkerConnected, WorkerDisconnected
 from pliant.control.registry import Registry
 from pliant.errors import CoordinatorError, ProtocolError
-from pliant.wire.api import JobSpec, PlanEvent
+from pliant.wire.api import JobSpec, MisbehaveRequest, PlanEvent
 from pliant.wire.messages import (
     AdoptWorker,
     AgentHello,
@@ -16,6 +16,7 @@ from pliant.wire.messages import (
     Interrupted,
     MilestonePassed,
     MilestoneReached,
+    Misbehave,
     Retire,
     SignalWorker,
     StartWorker,
@@ -163,6 +164,25 @@ def test_a_newcomer_that_a_death_keeps_from_the_state_is_set_back_not_shrunk(pla
     assert set_back.message.startswith("w3 did not get the state in time")
     assert (set_back.workers_before, set_back.workers_after) == (2, 1)
     assert "workers_shrunk" not in scene.kinds()
+
+
+def test_faults_on_purpose(play):
+    scene = running(play, 2)
+    scene.registry.misbehave("j", MisbehaveRequest("w2", slow=3, isolated=True))
+    assert scene.links["w2"].take(Misbehave) == [Misbehave(slow=3, isolated=True)]
+    assert not scene.links["w1"].take(Misbehave)
+    assert scene.event("fault_requested").message.startswith("w2 is to be 3 times as slow and cut off from everybody")
+    scene.die("w2")
+    for asked, status, text in (
+        (MisbehaveRequest("w9", slow=3), 404, "no worker 'w9'; there are: w1"),
+        (MisbehaveRequest("w2", slow=3), 409, "w2 of job j has ended"),
+        (MisbehaveRequest("w1"), 422, "nothing to do"),
+        (MisbehaveRequest("w1", slow=0.5), 422, "slow = 0.5 is no factor"),
+    ):
+        with pytest.raises(CoordinatorError, match=text) as caught:
+            scene.registry.misbehave("j", asked)
+        assert caught.value.status == status
+    assert scene.kinds().count("fault_requested") == 1
 
 
 def test_all_lost(play):

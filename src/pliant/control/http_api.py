@@ -14,7 +14,7 @@ from pliant.control.metrics import render
 from pliant.control.openapi import openapi_text
 from pliant.control.registry import Registry
 from pliant.errors import CoordinatorError
-from pliant.wire.api import JobSpec, Problem, ScaleRequest, StopRequest
+from pliant.wire.api import JobSpec, MisbehaveRequest, Problem, ScaleRequest, StopRequest
 from pliant.wire.codec import MAX_MESSAGE_BYTES
 
 _log = logging.getLogger(__name__)
@@ -47,6 +47,12 @@ async def stop_job(request: Request) -> Response:
     """``POST /v1/jobs/NAME/stop``."""
     asked = await _body(request, StopRequest)
     return _json(_registry(request).stop(_name(request), now=asked.now).status())
+
+
+async def misbehave_job(request: Request) -> Response:
+    """``POST /v1/jobs/NAME/misbehave``."""
+    asked = await _body(request, MisbehaveRequest)
+    return _json(_registry(request).misbehave(_name(request), asked).status())
 
 
 async def get_events(request: Request) -> Response:

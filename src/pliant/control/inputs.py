@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from pliant.wire.api import MisbehaveRequest
 from pliant.wire.messages import (
     AgentHello,
     AgentToCoordinator,
@@ -96,6 +97,12 @@ class StopAsked(_Input, frozen=True):
     now: bool
 
 
+class FaultAsked(_Input, frozen=True):
+    """Somebody tests what becomes of the job when a worker misbehaves."""
+
+    asked: MisbehaveRequest
+
+
 class TimeRanOut(_Input, frozen=True):
     """Something that was expected has not happened in time."""
 
@@ -115,6 +122,7 @@ Input = (
     | AgentDied
     | ScaleAsked
     | StopAsked
+    | FaultAsked
     | TimeRanOut
 )
 

@@ -13,6 +13,7 @@ from pliant.control.clock import Clock
 from pliant.control.job import Job
 from pliant.control.journal import Journal
 from pliant.control.links import Link, WorkerRecord
+from pliant.control.misbehaving import misbehave
 from pliant.control.timers import ran_out
 from pliant.control.worker_desk import worker_closed, worker_connected, worker_said
 from pliant.errors import ProtocolError
@@ -74,6 +75,8 @@ def handle(job: Job, entry: given.Entry, link: Link | None = None) -> WorkerReco
             job.scale(workers)
         case given.StopAsked(now):
             job.stop(now=now)
+        case given.FaultAsked(asked):
+            misbehave(job, asked)
         case given.TimeRanOut() as timer:
             ran_out(job, timer)
         case given.JobTakenUp(away_s):

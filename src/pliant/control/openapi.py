@@ -8,7 +8,17 @@ from typing import Any
 
 import msgspec
 
-from pliant.wire.api import Event, JobSpec, JobStatus, Problem, Report, ScaleRequest, StopRequest, StreamItem
+from pliant.wire.api import (
+    Event,
+    JobSpec,
+    JobStatus,
+    MisbehaveRequest,
+    Problem,
+    Report,
+    ScaleRequest,
+    StopRequest,
+    StreamItem,
+)
 
 _VERSION = "1"
 
@@ -59,6 +69,15 @@ OPERATIONS = (
         JobStatus,
         StopRequest,
         refusals=(404, 413, 422),
+    ),
+    Operation(
+        "POST",
+        "/v1/jobs/{name}/misbehave",
+        "misbehave_job",
+        "A fault on purpose, for tests: a worker becomes slow, or loses its connections.",
+        JobStatus,
+        MisbehaveRequest,
+        refusals=(404, 409, 413, 422),
     ),
     Operation(
         "GET",

@@ -16,6 +16,7 @@ from pliant.control.inputs import (
     REPLAY_VERSION,
     AgentConnected,
     Entry,
+    FaultAsked,
     Input,
     JobCreated,
     JobTakenUp,
@@ -32,7 +33,7 @@ from pliant.control.streams import Streams
 from pliant.control.surroundings import Surroundings
 from pliant.control.timers import due
 from pliant.errors import ConfigError, CoordinatorError
-from pliant.wire.api import Event, JobSpec, JobStatus, Report
+from pliant.wire.api import Event, JobSpec, JobStatus, MisbehaveRequest, Report
 from pliant.wire.messages import AgentHello, StopAgent
 
 _log = logging.getLogger(__name__)
@@ -151,6 +152,18 @@ class Registry:
         job = self.find(name)
         if isinstance(job, Job):
             self.take(job, StopAsked(now))
+        return job
+
+    def misbehave(self, name: str, asked: MisbehaveRequest) -> Job | ArchivedJob:
+        """A fault on purpose.
+
+        Raises:
+            CoordinatorError: 404, 409, 422. Nothing changed.
+        """
+        job = self.find(name)
+        if not isinstance(job, Job):
+            raise CoordinatorError(f"job {name} is over: no worker is left to misbehave", status=409)
+        self.take(job, FaultAsked(asked))
         return job
 
     # ------------------------------------------------------------ agents

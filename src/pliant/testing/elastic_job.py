@@ -8,7 +8,9 @@ import signal
 from pliant.testing.processes import is_alive, is_stopped
 from pliant.testing.waiting import wait_until
 from pliant.testing.watched_job import WatchedJob
-from pliant.wire.api import JobStatus
+from pliant.wire.api import JobStatus, MisbehaveRequest
+
+AGENT = "pliant.backends.agent"
 
 
 class ElasticJob(WatchedJob):
@@ -58,6 +60,40 @@ class ElasticJob(WatchedJob):
         """Ask for another number of workers; returns at once. ``wait_workers`` waits until they are there."""
         self.lab.ask(lambda client: client.scale(self.name, workers))
 
+    def slow(self, worker: str, *, factor: float) -> None:
+        """From now on the worker takes ``factor`` times as long for each shard; 1 ends it. Returns at once.
+
+        It is no fault: nobody is expelled for it, and not a bit changes.
+        """
+        self._misbehave(MisbehaveRequest(worker, slow=factor))
+
+    def isolate(self, worker: str) -> None:
+        """No byte moves any more on any connection of the worker, nor is one closed, as if its cable were pulled.
+
+        Returns at once. The process lives on; the others find out by its silence, and go on without it.
+        """
+        self._misbehave(MisbehaveRequest(worker, isolated=True))
+
+    def kill_coordinator(self) -> int:
+        """SIGKILL to the coordinator; returns its pid once it is gone. Training goes on.
+
+        The job's agent starts another one, which takes the job up where it was. Calls that find no coordinator
+        meanwhile fail with :class:`~pliant.errors.CoordinatorError`; the waits wait on.
+        """
+        return self.lab.kill_coordinator()
+
+    def kill_agent(self) -> int:
+        """SIGKILL to the process that starts the workers and sees them end; returns its pid once it is gone.
+
+        Training goes on. The coordinator starts another one, which takes the workers over.
+        """
+        agents = [pid for pid, words in self.processes().items() if AGENT in words]
+        if len(agents) != 1:
+            raise AssertionError(f"the job {self.name} has {len(agents)} agents: {agents}")
+        os.kill(agents[0], signal.SIGKILL)
+        wait_until(lambda: not is_alive(agents[0]), f"the agent (pid {agents[0]}) is gone")
+        return agents[0]
+
     def signal(self, worker: str, number: int) -> int:
         """Send any signal to a worker's process; returns its pid."""
         pid = self.worker(worker).pid
@@ -65,6 +101,10 @@ class ElasticJob(WatchedJob):
             raise AssertionError(f"{worker} has no process")
         os.kill(pid, number)
         return pid
+
+    def _misbehave(self, asked: MisbehaveRequest) -> None:
+        self.worker(asked.worker)  # it has to be there
+        self.lab.ask(lambda client: client.misbehave(self.name, asked))
 
     def _named(self, workers: tuple[str, ...], rank: int | None) -> list[str]:
         if bool(workers) == (rank is not None):

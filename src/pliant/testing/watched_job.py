@@ -39,6 +39,10 @@ class Place(Protocol):
         """One call to the coordinator."""
         ...
 
+    def kill_coordinator(self) -> int:
+        """SIGKILL to the coordinator; returns its pid."""
+        ...
+
 
 class WatchedJob:
     """One job, started by the constructor. For one thread."""

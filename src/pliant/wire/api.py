@@ -82,6 +82,16 @@ class StopRequest(Body, frozen=True):
     now: bool = False
 
 
+class MisbehaveRequest(Body, frozen=True):
+    """``POST /v1/jobs/NAME/misbehave``: a fault on purpose, for tests. What is null stays as it is."""
+
+    worker: str
+    slow: float | None = None
+    """Take so many times as long for each shard; 1 ends it."""
+    isolated: bool | None = None
+    """Move no byte over any connection."""
+
+
 class WorkerStatus(Body, frozen=True):
     """One worker of a job."""
 

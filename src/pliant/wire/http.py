@@ -12,7 +12,7 @@ import msgspec
 from pliant.config import Home
 from pliant.errors import CoordinatorError
 from pliant.wire.address import Address, read_address
-from pliant.wire.api import Event, JobSpec, JobStatus, Problem, Report, ScaleRequest, StopRequest
+from pliant.wire.api import Event, JobSpec, JobStatus, MisbehaveRequest, Problem, Report, ScaleRequest, StopRequest
 from pliant.wire.token import read_token
 
 Answer = TypeVar("Answer")
@@ -105,6 +105,10 @@ class Client:
     def stop(self, name: str, *, now: bool = False) -> JobStatus:
         """Ask a job to stop at its next boundary, or kill it ``now``; returns at once. Harmless if it is over."""
         return self._call("POST", _path(name, "/stop"), answer=JobStatus, body=StopRequest(now=now))
+
+    def misbehave(self, name: str, asked: MisbehaveRequest) -> JobStatus:
+        """Have a worker misbehave; returns at once. Status 404: no such worker; 409: it or the job is over."""
+        return self._call("POST", _path(name, "/misbehave"), answer=JobStatus, body=asked)
 
     def events(self, name: str, *, after: int = 0) -> list[Event]:
         """Events with ``seq > after``. An event's late numbers (``stall_s``) show when it is asked for again."""
