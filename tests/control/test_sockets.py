@@ -48,6 +48,7 @@ def dial(shared):
             proxy=None,
             compression=None,
             max_size=None,
+            ping_interval=None,  # its thread draws from `random`, for which hypothesis would blame the test
         )
         opened.append(manager)
         return manager.__enter__()
