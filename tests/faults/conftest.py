@@ -18,8 +18,13 @@ def reference(undisturbed: Callable[..., Trace]) -> Trace:
 
 
 @pytest.fixture
-def start(lab: BookLab, tmp_path: Path) -> Callable[..., BookedJob]:
-    def begin(count: int, *, low: int = 1, high: int = 4, **options: object) -> BookedJob:
+def start(lab: BookLab, start_in: Callable[..., BookedJob]) -> Callable[..., BookedJob]:
+    return lambda count, **options: start_in(lab, count, **options)
+
+
+@pytest.fixture
+def start_in(tmp_path: Path) -> Callable[..., BookedJob]:
+    def begin(lab: BookLab, count: int, *, low: int = 1, high: int = 4, **options: object) -> BookedJob:
         words = ["--steps", STEPS, "--delay", 0.02]
         job = lab.run(tmp_path, "train.py", *words, workers=f"{low}:{high}", start=count, **options)
         job.wait_workers(count)

@@ -59,7 +59,11 @@ def agent_died(job: Job, pid: int, *, replaced: bool) -> None:
 
 
 def _compare_with_agent(job: Job, hello: AgentHello, waiting: AbstractSet[str]) -> None:
-    """What was under way when an agent's connection broke may be lost: an exit, or a command."""
+    """A command that was under way when an agent's connection broke may be lost.
+
+    An exit cannot: the agent tells it until it has been taken, so a worker that it does not know any more has an exit
+    on its way to here.
+    """
     for record in list(job.workers.values()):
         if record.gone or record.worker in waiting:
             continue
@@ -71,8 +75,6 @@ def _compare_with_agent(job: Job, hello: AgentHello, waiting: AbstractSet[str]) 
             _adopt(job, record)
         elif record.pid is None:
             job.agent.send(StartWorker(record.worker))
-        else:
-            job.exited(record, "its agent does not know it any more")
 
 
 def _hand_over(job: Job, hello: AgentHello, waiting: AbstractSet[str]) -> None:

@@ -37,6 +37,11 @@ class Book:
             feed(everything, item.state_dict())
         self.write("digest", step.number, job.weights_sha256(), everything.hexdigest())
 
+    def eat(self):
+        """Take 512 MB if the test wants it."""
+        if self.held("eat"):
+            self.eaten = bytearray(b"x") * (512 << 20)
+
     def held(self, phase):
         """Whether the test wants this worker to wait in this phase."""
         return (self.out / f"hold-{phase}-{self.worker}").exists()
@@ -50,6 +55,7 @@ class Book:
         (self.out / f"at-{name}").touch()
         end_s = time.monotonic() + HOLD_DEADLINE_S
         while wanted.exists():
+            self.eat()
             if time.monotonic() > end_s:
                 sys.exit(f"held in {name} for too long")
             time.sleep(0.005)

@@ -90,6 +90,7 @@ def main():
             if not rehearsal:
                 book.shard(step, samples)
                 book.hold("shard")
+                book.eat()
                 time.sleep(given.delay)
             step.backward(cross_entropy(model(x), y))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
