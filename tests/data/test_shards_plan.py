@@ -2,24 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pliant.data.shards_plan import deal, sample_range, steps_of_shard, steps_per_epoch
-
-
-@given(shards=st.integers(0, 200), members=st.integers(1, 50))
-def test_dealing_is_fair_contiguous_and_complete(shards, members):
-    hands = deal(range(shards), members)
-    assert [shard for hand in hands for shard in hand] == list(range(shards))
-    lengths = [len(hand) for hand in hands]
-    assert len(hands) == members
-    assert max(lengths) - min(lengths) <= 1
-    assert lengths == sorted(lengths, reverse=True)
-
-
-def test_dealing_inherited_shards_keeps_their_order():
-    assert deal([2, 3, 7], 2) == [[2, 3], [7]]
-    with pytest.raises(ValueError, match="0 members"):
-        deal([1], 0)
-
+from pliant.data.shards_plan import sample_range, steps_of_shard, steps_per_epoch
 
 recipes = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 500), st.booleans())
 

@@ -14,7 +14,8 @@ import torch
 from data_samples import Broken, BrokenOwn, Logged, Noisy, Plain, lengths, stream
 
 from pliant.data import Loader, SampleLedger
-from pliant.data.shards_plan import deal, sample_range
+from pliant.data.shards_plan import sample_range
+from pliant.membership.deal_plan import deal_shards, quotas
 
 DEADLINE_S = 30.0
 
@@ -170,7 +171,7 @@ def test_every_sample_once_over_a_history_of_members(num_workers, opened):
     dice = random.Random(3)
     for step in range(loader.steps_per_epoch):
         count = dice.randint(1, 3)
-        for member, held in zip(members, deal(range(8), count), strict=False):
+        for member, held in zip(members, deal_shards(range(8), takes=quotas([0] * count, missing=8)), strict=False):
             member.assign(held, epoch=0, step=step)
             for shard in held:
                 batch = member.batch(epoch=0, step=step, shard=shard)

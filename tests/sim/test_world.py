@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from pliant.membership import state
+from pliant.membership.pace_plan import Dealer
 from pliant.sim.group import Group
 from pliant.sim.ledger import ViolationError
 from pliant.sim.scenario import Fault, Scenario
@@ -21,11 +23,13 @@ BLOCK = 600
 def test_thousands_of_seeds(block):
     """On a failure the message names the seed: ``simulate(seed)`` does it again."""
     outcomes: Counter[str] = Counter()
-    faults = 0
+    faults = uneven = 0
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
         result = simulate(seed)
         outcomes[result.outcome] += 1
         faults += result.faults
+        uneven += result.uneven
+    assert uneven > BLOCK / 10, "hardly any deal by speed"
     assert faults > BLOCK / 2, "the faults did not fire"
     assert outcomes["finished"] > BLOCK / 2
     assert outcomes["failed-lost"] > 0
@@ -101,3 +105,13 @@ def test_keeping_outdated_leavers_is_found(monkeypatch):
 def test_a_worker_that_never_answers_is_found(monkeypatch):
     monkeypatch.setattr(SimWorker, "_on_interrupt", lambda self, generation: None)
     assert "never ends" in find_violation()
+
+
+def test_members_that_deal_by_different_numbers_are_found(monkeypatch):
+    heard, rng = Dealer.heard, random.Random(1)
+
+    def mishear(self: Dealer, paces, *, shards: int) -> None:
+        heard(self, [pace * rng.choice((0.2, 5.0)) for pace in paces], shards=shards)
+
+    monkeypatch.setattr(Dealer, "heard", mishear)
+    assert "counts the shards" in find_violation()

@@ -33,8 +33,8 @@ class PlayedCrew(SoloCrew):
     def tell(self, message):
         self.told.append(message)
 
-    def flags(self, *, more, samples):
-        return Flags(more=more, samples=samples, stop=self.stop)
+    def flags(self, *, more, samples, pace):
+        return Flags(more=more, samples=samples, pace=pace, stop=self.stop)
 
     def ready(self, shape):
         self.told.append(shape)

@@ -4,7 +4,7 @@ from pliant.data.base import Batch, Source
 from pliant.data.ledger import SampleLedger
 from pliant.data.loader import Loader
 from pliant.data.order import EpochOrder
-from pliant.data.shards_plan import deal, sample_range, steps_per_epoch
+from pliant.data.shards_plan import sample_range, steps_per_epoch
 from pliant.data.streams import seed_streams
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "Loader",
     "SampleLedger",
     "Source",
-    "deal",
     "sample_range",
     "seed_streams",
     "steps_per_epoch",

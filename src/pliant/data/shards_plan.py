@@ -1,4 +1,4 @@
-"""Who computes which shard, and which samples are in it. Pure arithmetic: the same answer in every process.
+"""Which samples are in which shard. Pure arithmetic: the same answer in every process.
 
 A global batch of B samples is V shards of b = B/V samples. Positions count along the epoch's order
 (:class:`pliant.data.order.EpochOrder`); step s covers [s*B, s*B + B), shard v of it [s*B + v*b, s*B + v*b + b).
@@ -7,28 +7,6 @@ samples or none.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-
-
-def deal(shards: Sequence[int], members: int) -> list[list[int]]:
-    """Deal shards out in contiguous chunks whose lengths differ by at most one, the longer ones first.
-
-    Contiguous, because neighbouring shards meet low in the reduction tree, inside one worker.
-
-    Raises:
-        ValueError: Fewer than one member.
-    """
-    if members < 1:
-        raise ValueError(f"shards are dealt to {members} members; at least 1 is needed")
-    base, longer = divmod(len(shards), members)
-    hands: list[list[int]] = []
-    start = 0
-    for member in range(members):
-        stop = start + base + (member < longer)
-        hands.append(list(shards[start:stop]))
-        start = stop
-    return hands
 
 
 def sample_range(  # noqa: PLR0913 - six numbers that are all needed to name a place

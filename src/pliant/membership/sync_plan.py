@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pliant.errors import ProtocolError
 from pliant.ids import WorkerId
 from pliant.membership.deal_plan import deal_shards, quotas
+from pliant.membership.pace_plan import filled, worth_it
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class SyncReport:
     """It holds the full gradient of the pass in flight, whose number is ``passes_done``."""
     held: tuple[int, ...] = ()
     """Shards of the pass in flight whose gradients it keeps."""
+    pace: float = 0.0
+    """Seconds that it needs for a shard; 0: unknown. Counts for newcomers too."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class SyncDecision:
     """Ranks that hold the state (after ``commit``) and send it to the newcomers, each a part."""
     newcomers: tuple[int, ...]
     """Ranks that need the state."""
+    paces: tuple[float, ...] = ()
+    """As reported, for the deals that follow."""
 
 
 def plan_sync(
@@ -88,11 +93,13 @@ def plan_sync(
     if at_boundary and (at.commit or any(ranked[rank].held or ranked[rank].full for rank in sources)):
         raise ProtocolError(f"members switched generations inside a pass: {_table(ranked)}")
     keep = _kept(ranked, sources=() if founding else sources, in_flight=at.in_flight, shards=shards)
-    newcomers = tuple(rank for rank in range(len(ranked)) if rank not in set(sources))
+    holders = set(sources)
+    newcomers = tuple(rank for rank in range(len(ranked)) if rank not in holders)
     missing = sorted(set(range(shards)).difference(*keep))
     dealt_to = range(len(ranked)) if newcomers_share else sources
     takes = [0] * len(ranked)
-    shares = quotas([len(keep[rank]) for rank in dealt_to], missing=len(missing))
+    paces = worth_it(filled([ranked[rank].pace for rank in dealt_to]), shards)
+    shares = quotas([len(keep[rank]) for rank in dealt_to], missing=len(missing), paces=paces)
     for rank, take in zip(dealt_to, shares, strict=True):
         takes[rank] = take
     return SyncDecision(
@@ -102,6 +109,7 @@ def plan_sync(
         keep=keep,
         sources=sources,
         newcomers=newcomers,
+        paces=tuple(report.pace for report in ranked),
     )
 
 

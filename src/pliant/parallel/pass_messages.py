@@ -32,6 +32,8 @@ class Flags(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Held shards that have a batch in the next step of this epoch."""
     samples: int = 0
     """Samples in the held shards."""
+    pace: float = 0.0
+    """Seconds that this worker needs for a shard; 0: unknown."""
 
 
 class Post(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

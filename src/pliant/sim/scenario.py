@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
+from pliant.ids import WorkerId
+
 FaultKind = Literal[
     "kill", "kill_newcomer", "kill_all_but_one", "leave", "scale", "ambush", "cut", "stop", "coordinator"
 ]
@@ -43,6 +45,10 @@ class Scenario:
     newcomers_share: bool
     """Newcomers get shards of the very first pass too."""
     faults: tuple[Fault, ...]
+
+    def slowness_of(self, worker: WorkerId) -> float:
+        """Factor on the time that this worker needs for a shard."""
+        return random.Random(self.seed * 1000 + int(worker[1:])).choice((1.0, 1.0, 1.0, 3.0))
 
     @staticmethod
     def from_seed(seed: int) -> Scenario:

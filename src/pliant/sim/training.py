@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pliant.ids import Generation, WorkerId
 from pliant.membership import events as ev
-from pliant.membership.deal_plan import deal_shards, quotas
+from pliant.membership.deal_plan import deal_shards
+from pliant.membership.pace_plan import Dealer, PaceEstimate
 from pliant.membership.sync_plan import SyncDecision, SyncReport, plan_sync
 from pliant.sim.group import Group, GroupOverError
 from pliant.sim.ledger import Content, ViolationError, next_weights, shard_gradient, tree_sum
@@ -25,6 +26,8 @@ class Full:
     gradient: Content
     stop: bool
     switch_to: int
+    paces: tuple[float, ...]
+    """By rank."""
 
 
 class MainThread:
@@ -44,6 +47,10 @@ class MainThread:
         self._held: dict[int, Content] = {}
         self._full: Full | None = None
         self._todo: list[int] = []
+        self._dealer = Dealer([0.0])
+        self._estimate = PaceEstimate()
+        self._times: list[float] = []
+        """What the shards of the pass in flight took here."""
         self._decision: SyncDecision | None = None
 
     # ------------------------------------------------------------------ loop
@@ -97,6 +104,7 @@ class MainThread:
             passes_done=self.passes,
             full=self._full is not None,
             held=tuple(self._held),
+            pace=self._estimate.pace,
         )
 
     def _send_all(self, group: Group, kind: str, number: int, body: Any) -> None:
@@ -152,6 +160,7 @@ class MainThread:
         self.world.tell(self.control.worker, ev.WorkerEntered(self.control.worker, Generation(group.generation)))
         if self.passes != decision.in_flight:
             raise ViolationError(f"{self.control.worker} enters pass {decision.in_flight} after {self.passes}")
+        self._dealer = Dealer(decision.paces)
         kept = decision.keep[group.rank]
         self._held = {shard: self._held[shard] for shard in kept}
         self._full = None
@@ -174,14 +183,16 @@ class MainThread:
             raise GroupOverError(broke=False)
         if self._todo:
             self._busy = True
-            self.world.engine.after(self.world.rng.uniform(0.1, 1.0), self._computed, self._todo.pop(0))
+            takes_s = self.world.rng.uniform(0.1, 1.0) * self.control.slowness
+            self._times.append(takes_s)
+            self.world.engine.after(takes_s, self._computed, self._todo.pop(0))
             return False
         planned = self.control.planned
         self.control.refuse_failed_plan()
         if planned is not None and planned is self.control.planned and (planned.leaving or planned.stands):
             self.promised = planned.generation
         # What counts is what was said to the others, not what is true by the time their messages are here.
-        self._posted = (dict(self._held), self.promised, self.control.stopping)
+        self._posted = (dict(self._held), self.promised, self.control.stopping, self._estimate.pace)
         self._send_all(group, "post", self.passes, self._posted)
         self.phase = "post"
         return True
@@ -197,15 +208,16 @@ class MainThread:
         if pres is None or posts is None:
             return False
         everything = [*posts.values(), self._posted]
-        self.world.ledger.check_pass((s for held, _, _ in everything for s in held), number=self.passes)
+        self.world.ledger.check_pass((s for held, *_ in everything for s in held), number=self.passes)
         if any(sorted(pres[peer]) != sorted(posts[peer][0]) for peer in group.peers):
             raise ViolationError(f"pass {self.passes}: somebody computed other shards than it had said")
-        gradients = {shard: gradient for held, _, _ in everything for shard, gradient in held.items()}
-        promises = {promise for _, promise, _ in everything}
+        gradients = {shard: gradient for held, *_ in everything for shard, gradient in held.items()}
+        promises = {promise for _, promise, *_ in everything}
         self._pending = Full(
             tree_sum(gradients[shard] for shard in sorted(gradients)),
-            stop=any(stop for _, _, stop in everything),
+            stop=any(stop for _, _, stop, _ in everything),
             switch_to=promises.pop() if len(promises) == 1 else 0,
+            paces=tuple((posts.get(worker) or self._posted)[3] for worker in group.members),
         )
         self._send_all(group, "result", self.passes, self._pending.gradient)
         self.phase = "result"
@@ -233,9 +245,11 @@ class MainThread:
         elif over:
             self._finish(group)
         else:
-            size = len(group.members)
             shards = self.world.scenario.shards
-            deal = deal_shards(range(shards), takes=quotas([0] * size, missing=shards))
+            self._dealer.heard(said.paces, shards=shards)
+            takes = self._dealer.takes(shards)
+            deal = deal_shards(range(shards), takes=takes)
+            self.world.dealt(takes=takes)
             self._start_pass(group, todo=deal[group.rank])
         return True
 
@@ -246,6 +260,11 @@ class MainThread:
         self.weights = next_weights(self.weights, full.gradient)
         self.passes += 1
         self._held, self._full = {}, None
+        if self._times:
+            self._estimate.measured(sum(self._times) / len(self._times))
+        else:
+            self._estimate.idle()
+        self._times = []
         self.world.ledger.commit(self.control.worker, passes=self.passes, weights=self.weights)
         return full
 

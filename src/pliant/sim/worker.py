@@ -30,6 +30,9 @@ class Surroundings(Protocol):
     def switched(self) -> None:
         """A worker has moved from one generation to the next."""
 
+    def dealt(self, *, takes: tuple[int, ...]) -> None:
+        """A worker begins a pass with so many shards at each rank."""
+
     def exited(self, worker: WorkerId) -> None:
         """The process is gone."""
 
@@ -41,6 +44,7 @@ class SimWorker:
         self.worker = worker
         self.world = world
         self.alive = True
+        self.slowness = world.scenario.slowness_of(worker)
         self.stopping = False
         self.next: Group | None = None
         """The group of a founding or recovery generation, or a newcomer's planned one: to be used when it stands."""

@@ -30,6 +30,8 @@ class Result:
     happenings: int
     faults: int
     """Faults that found somebody to hit."""
+    uneven: int
+    """Passes that a worker began with a deal by speed."""
 
 
 class World:
@@ -50,7 +52,7 @@ class World:
         self.trace: deque[str] = deque(maxlen=400)
         self._end: ev.EndJob | None = None
         self._retired: set[WorkerId] = set()
-        self._faults = self._ambushes = 0
+        self._faults = self._ambushes = self._uneven = 0
         self._announced = 0
         self._forgotten: set[WorkerId] = set()
 
@@ -87,6 +89,10 @@ class World:
         if self._ambushes:
             self._ambushes -= 1
             self.engine.after(self.rng.uniform(0.0, 4.0), self._strike, Fault(self.engine.now, "kill"))
+
+    def dealt(self, *, takes: tuple[int, ...]) -> None:
+        """Count deals that are not even."""
+        self._uneven += max(takes) - min(takes) > 1
 
     def note(self, text: str) -> None:
         """Remember for the story told on a failure."""
@@ -236,6 +242,7 @@ class World:
             generations=int(self.membership.generation),
             happenings=self.engine.happened,
             faults=self._faults,
+            uneven=self._uneven,
         )
 
     def _standing(self) -> str:

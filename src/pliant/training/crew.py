@@ -17,6 +17,13 @@ class Crew(Protocol):
     worker: str
     threads: int
     """Intra-op threads."""
+    slow: float
+    """A fault on purpose: this worker takes so many times as long for each shard."""
+
+    @property
+    def deals_by_speed(self) -> bool:
+        """Shards are dealt by the workers' measured speed; otherwise evenly."""
+        ...
 
     @property
     def founding(self) -> bool:
@@ -37,7 +44,7 @@ class Crew(Protocol):
         """The current group. Raises GenerationOverError if it was interrupted."""
         ...
 
-    def flags(self, *, more: list[int], samples: int) -> Flags:
+    def flags(self, *, more: list[int], samples: int, pace: float) -> Flags:
         """What to tell the others with this pass."""
         ...
 
@@ -104,6 +111,8 @@ class SoloCrew:
 
     worker = "w1"
     threads = 1
+    slow = 1.0
+    deals_by_speed = True
     founding = True
     stateful = True
     generation = 0
@@ -116,9 +125,9 @@ class SoloCrew:
         """A group of one."""
         return self._group
 
-    def flags(self, *, more: list[int], samples: int) -> Flags:
+    def flags(self, *, more: list[int], samples: int, pace: float) -> Flags:
         """Nothing to tell but which streams go on."""
-        return Flags(more=more, samples=samples)
+        return Flags(more=more, samples=samples, pace=pace)
 
     def rehearses(self) -> bool:
         """There is no job to wait for."""

@@ -52,6 +52,7 @@ class ElasticCrew:
 
     def __init__(self, spec: WorkerSpec, *, pid: int, token: str) -> None:
         self.worker, self.threads = spec.worker, spec.threads
+        self.slow = 1.0
         self.job: Any = None
         self.retired: str | None = None
         self.rehearsing = False
@@ -87,6 +88,11 @@ class ElasticCrew:
         return self._welcomed().founding
 
     @property
+    def deals_by_speed(self) -> bool:
+        """As the job was started."""
+        return self._welcomed().rules.deal == "speed"
+
+    @property
     def milestones(self) -> frozenset[int]:
         """Steps before which the plan has something to do and has not done it yet."""
         return frozenset(self._welcomed().milestones) - self._passed
@@ -104,9 +110,9 @@ class ElasticCrew:
             raise GenerationOverError("the current generation was interrupted")
         return group
 
-    def flags(self, *, more: list[int], samples: int) -> Flags:
+    def flags(self, *, more: list[int], samples: int, pace: float) -> Flags:
         """What to tell the others with this pass."""
-        return Flags(prepared=self.groups.prepared(), stop=self._stop, more=more, samples=samples)
+        return Flags(prepared=self.groups.prepared(), stop=self._stop, more=more, samples=samples, pace=pace)
 
     def switch(self, generation: int) -> MeshGroup | None:
         """Move to an agreed planned generation; None: this worker leaves."""

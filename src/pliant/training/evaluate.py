@@ -107,7 +107,7 @@ class Evaluation:
         """Give and get everybody's rows. False: a peer was lost; more shards were dealt."""
         session = self._session
         group = session.usable_group()
-        flags = session.crew.flags(more=[], samples=0)
+        flags = session.crew.flags(more=[], samples=0, pace=session.pace)
         mine = msgspec.msgpack.encode(_Share(rows=self._rows, names=self._names, flags=flags))
         try:
             if group is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from pliant.errors import ConnectionLostError, NonFiniteLossError, UsageError
 from pliant.parallel.engine import PassEngine, PassResult
 from pliant.parallel.pass_messages import Flags
 from pliant.training.guards import checked_loss, checked_weight
+from pliant.training.pace import dawdle
 from pliant.training.session import Session
 from pliant.training.step import Step
 
@@ -50,6 +52,8 @@ class LiveStep:
         self._batches: dict[int, Batch | None] = {}
         self._shard: OpenShard | None = None
         self._computed: set[int] = set()
+        self._dealt: list[int] = []
+        """Shards of the pass that were dealt to this worker at its beginning."""
         self.running = False
         self.samples = 0
         """In the whole step, over all workers."""
@@ -98,13 +102,13 @@ class LiveStep:
         while True:
             held = sorted({*todo, *self._computed})
             self._source.assign(held, epoch=position.epoch, step=position.step_of_epoch)
-            for shard in todo:
-                yield from self._one_shard(step, shard, last=shard == todo[-1])
+            yield from self._shards(step, todo)
             result = self._reduce()
             if result is not None:
                 break
             todo = self._session.dealt(number, self.shards)
         position.passes = number + 1
+        self._measured()
         seed_streams(self._rules.seed, "tail", position.call, position.step, step.passes)
         self._commit(step, result)
         self.running = False
@@ -131,8 +135,26 @@ class LiveStep:
         scaled = loss if scaler is None else scaler.scale(loss)
         scaled.backward(None if here.scale == 1.0 else torch.full_like(scaled, here.scale))
 
+    def _shards(self, step: Step, todo: Sequence[int]) -> Iterator[Any]:
+        """Compute these. What recovery adds to a pass is not measured: it comes in ones and twos."""
+        first = not self._computed
+        if first:
+            self._dealt = list(todo)
+            self._session.meter.start()
+        for shard in todo:
+            yield from self._one_shard(step, shard, last=shard == todo[-1])
+        if first:
+            self._session.meter.stop()
+
+    def _measured(self) -> None:
+        usual = self._rules.samples_per_shard
+        batches = [self._batches.get(shard) for shard in self._dealt]
+        alike = all(batch is not None and batch.samples == usual for batch in batches)
+        self._session.meter.committed(shards=len(self._dealt), alike=alike)
+
     def _one_shard(self, step: Step, shard: int, *, last: bool) -> Iterator[Any]:
         position = self._session.position
+        began_s = time.perf_counter()
         batch = self._batch(shard)
         if batch is None:
             self._engine.close_shard(shard, scale=0.0, loss=0.0)
@@ -147,6 +169,7 @@ class LiveStep:
                 "in place of loss.backward()."
             )
         self._shard = None
+        dawdle(began_s, self._session.crew.slow)
         self._engine.close_shard(shard, scale=here.scale, loss=here.loss)
         self._computed.add(shard)
 
@@ -174,7 +197,7 @@ class LiveStep:
         at = {"epoch": position.epoch, "step": position.step_of_epoch}
         more = [shard for shard in self.held if self._source.more(shard=shard, **at)]
         counts = (batch.samples for shard in self.held if (batch := self._batch(shard)) is not None)
-        return self._session.crew.flags(more=more, samples=sum(counts))
+        return self._session.crew.flags(more=more, samples=sum(counts), pace=self._session.pace)
 
     def _commit(self, step: Step, result: PassResult) -> None:
         if result.factor == 0.0:
@@ -189,6 +212,7 @@ class LiveStep:
         self.samples = sum(flags.samples for flags in result.flags)
         self.more = sorted({shard for flags in result.flags for shard in flags.more})
         self._session.note_flags(result.flags)
+        self._session.note_paces(result.flags, shards=self.shards)
         step.done(result.loss)
 
 

@@ -16,10 +16,12 @@ from typing import Any, Protocol, cast
 
 from pliant.comm.base import Group
 from pliant.comm.mesh import MeshGroup
-from pliant.data.shards_plan import deal
 from pliant.errors import ConnectionLostError, GenerationOverError
+from pliant.membership.deal_plan import deal_shards
+from pliant.membership.pace_plan import Dealer
 from pliant.parallel.pass_messages import Flags
 from pliant.training.crew import Crew
+from pliant.training.pace import PaceMeter
 from pliant.training.position import Position
 from pliant.training.sync import Standing, Synced, synchronize
 from pliant.transfer.capture import capture, restore
@@ -71,11 +73,15 @@ class Session:
         self.leaving = False
         """This worker's part is over: the script is being left."""
         self.on_new_group: list[Callable[[], None]] = []
+        self.meter = PaceMeter()
         self._deals: dict[int, list[int]] = {}
         self._pending: Mapping[str, Any] | None = None
         if crew.stateful:
             group = crew.group()
             self.rank, self.size = group.rank, group.size
+        self._dealer = Dealer([0.0] * self.size)
+        self._first_pass = 0
+        """Of the current generation; what was said in earlier passes is about other ranks."""
 
     @property
     def is_main(self) -> bool:
@@ -93,7 +99,19 @@ class Session:
     def dealt(self, number: int, shards: int) -> list[int]:
         """Shards that this worker has to compute now in pass ``number``."""
         found = self._deals.pop(number, None)
-        return deal(range(shards), self.size)[self.rank] if found is None else found
+        if found is not None:
+            return found
+        return list(deal_shards(range(shards), takes=self._dealer.takes(shards))[self.rank])
+
+    @property
+    def pace(self) -> float:
+        """What to tell the others of this worker's speed; 0 if it is unknown, or if shards are dealt evenly."""
+        return self.meter.pace if self.crew.deals_by_speed else 0.0
+
+    def note_paces(self, flags: list[Flags], *, shards: int) -> None:
+        """After a committed pass of training: the next ones may be dealt in another way."""
+        if self.position.passes > self._first_pass:  # else a recovery has made other ranks of them
+            self._dealer.heard([each.pace for each in flags], shards=shards)
 
     def note_flags(self, flags: list[Flags]) -> None:
         """After a committed pass: what the members agreed on by it."""
@@ -176,6 +194,7 @@ class Session:
             full=attempt is not None and attempt.full,
             held=tuple(attempt.held) if attempt is not None else (),
             shards=attempt.shards if attempt is not None else 0,
+            pace=self.pace,
         )
         try:
             synced = synchronize(group, kind=kind, standing=standing, capture=self._capture)
@@ -205,6 +224,7 @@ class Session:
 
     def _take_deal(self, synced: Synced, attempt: Attempt | None) -> None:
         decision = synced.decision
+        self._dealer, self._first_pass = Dealer(decision.paces), decision.in_flight
         self._deals = {}
         if not synced.shards or self.rank in decision.newcomers:
             return

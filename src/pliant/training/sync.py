@@ -29,6 +29,7 @@ class Standing:
     held: tuple[int, ...]
     shards: int
     """V of the pass in flight; 0 at a boundary, where it is not known yet."""
+    pace: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def synchronize(
         passes_done=standing.passes_done,
         full=standing.full,
         held=standing.held,
+        pace=standing.pace,
     )
     payloads = group.exchange(msgspec.msgpack.encode((report, standing.shards)))
     try:

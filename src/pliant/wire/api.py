@@ -66,6 +66,8 @@ class JobSpec(Body, frozen=True):
     """Directory for what ``pliant verify`` compares; empty: nothing is recorded."""
     stop_after: int = 0
     """End the script after so many steps; 0: at its own end."""
+    deal: Literal["speed", "even"] = "speed"
+    """Deal shards by the workers' measured speed, or evenly. Changes no bit of the result."""
     patient_plan: bool = False
     """The main worker waits at a plan's event until newcomers are ready, so that a short run sees them all."""
 

@@ -200,6 +200,8 @@ class JobRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """End the script after so many steps; 0: never."""
     milestone_wait_s: float = 5.0
     """How long the main worker waits for the plan's events at most."""
+    deal: Literal["speed", "even"] = "speed"
+    """How shards are dealt to workers."""
 
 
 class Welcome(Message, frozen=True):
