@@ -22,7 +22,7 @@ class Stopwatch:
 
     def start(self) -> None:
         """The first shard is about to be fetched. Does not wait for the GPU."""
-        self._began_s = time.perf_counter()
+        self._began_s = now_s()
         self._marks = None
         if _CUDA.is_initialized():
             self._marks = (_CUDA.Event(enable_timing=True), _CUDA.Event(enable_timing=True))
@@ -30,7 +30,7 @@ class Stopwatch:
 
     def stop(self) -> None:
         """The last shard's work is done, or queued. Does not wait for the GPU."""
-        self._ended_s = time.perf_counter()
+        self._ended_s = now_s()
         if self._marks is not None:
             self._marks[1].record()
 
@@ -77,9 +77,14 @@ class PaceMeter:
                 self._estimate.measured(seconds / shards)
 
 
+def now_s() -> float:
+    """The clock of all that is here."""
+    return time.perf_counter()
+
+
 def dawdle(began_s: float, factor: float) -> None:
-    """Make what began at ``began_s`` (``time.perf_counter``) take ``factor`` times as long. Blocking."""
+    """Make what began at ``began_s`` (see :func:`now_s`) take ``factor`` times as long. Blocking."""
     if factor > 1.0:
         if _CUDA.is_initialized():
             _CUDA.synchronize()
-        time.sleep((factor - 1.0) * (time.perf_counter() - began_s))
+        time.sleep((factor - 1.0) * (now_s() - began_s))

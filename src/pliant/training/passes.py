@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from pliant.errors import ConnectionLostError, NonFiniteLossError, UsageError
 from pliant.parallel.engine import PassEngine, PassResult
 from pliant.parallel.pass_messages import Flags
 from pliant.training.guards import checked_loss, checked_weight
-from pliant.training.pace import dawdle
+from pliant.training.pace import dawdle, now_s
 from pliant.training.session import Session
 from pliant.training.step import Step
 
@@ -154,7 +153,7 @@ class LiveStep:
 
     def _one_shard(self, step: Step, shard: int, *, last: bool) -> Iterator[Any]:
         position = self._session.position
-        began_s = time.perf_counter()
+        began_s = now_s()
         batch = self._batch(shard)
         if batch is None:
             self._engine.close_shard(shard, scale=0.0, loss=0.0)
