@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import membership, reduction, steps
+from benchmarks import deciders, membership, reduction, steps
 from benchmarks.plots import plot_changes, plot_reduction, plot_steps
 from benchmarks.results import Results, this_machine, write
 
-PARTS = ("steps", "changes", "reduction")
+PARTS = ("steps", "changes", "reduction", "deciders")
 
 
 def arguments() -> argparse.Namespace:
@@ -51,6 +51,8 @@ def main() -> int:
         results.changes = membership.measure(repeats=2 if args.quick else 7)
     if "steps" in parts:
         results.steps = measure_steps(quick=args.quick)
+    if "deciders" in parts:
+        results.deciders = deciders.measure(repeats=3 if args.quick else 11)
     page = write(results, args.out)
     if results.reduction is not None:
         plot_reduction(results.reduction, page.with_name(f"{page.stem}-reduction.png"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from benchmarks.deciders import DeciderResult
 from benchmarks.membership import ChangeResult
 from benchmarks.reduction import ReductionResult
 from benchmarks.steps import StepResult
@@ -34,6 +35,7 @@ class Results(msgspec.Struct):
     steps: list[StepResult] = []
     changes: list[ChangeResult] = []
     reduction: ReductionResult | None = None
+    deciders: list[DeciderResult] = []
 
 
 def this_machine() -> Machine:
@@ -67,6 +69,8 @@ def markdown(results: Results) -> str:
         parts += ["## What changes cost (milliseconds)", changes_table(results.changes)]
     if results.reduction is not None:
         parts += ["## The cost of the reduction", *reduction_tables(results.reduction)]
+    if results.deciders:
+        parts += ["## Deciders with 1,000 members (milliseconds of processor time)", deciders_table(results.deciders)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -110,6 +114,13 @@ def changes_table(results: Sequence[ChangeResult]) -> str:
         joined = "" if r.command_to_joined_s is None else r.command_to_joined_s.text(scale=1e3, digits=0)
         stall, aim, step = (value.text(scale=1e3, digits=0) for value in (r.stall_s, r.aim_s, r.step_s))
         lines.append(row(r.what, stall, aim, step, joined, f"{r.bytes_moved.median / 1e6:.0f}", r.stall_s.count))
+    return "\n".join(lines)
+
+
+def deciders_table(results: Sequence[DeciderResult]) -> str:
+    """One line for each kind of change."""
+    lines = [row("part", "change", "processor time", "runs"), row(*["---"] * 4)]
+    lines += [row(r.part, r.what, r.cpu_s.text(scale=1e3, digits=1), r.cpu_s.count) for r in results]
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from benchmarks.spread import spread
 from benchmarks.steps import StepResult, cases
 from benchmarks.turns import Gate, Turnstile
 
-from benchmarks import membership
+from benchmarks import deciders, membership
 from pliant.cli.plan_file import parse_plan
 from pliant.wire.api import Event, Report
 
@@ -108,3 +108,13 @@ def test_results_are_written_for_readers_and_programs(tmp_path):
     assert "| gpt | 2 | 4 | 128 tokens | accumulate |" in page.read_text()
     assert msgspec.json.decode((tmp_path / "2000-01-01-quick.json").read_bytes(), type=Results) == results
     assert "+10" in markdown(results)
+
+
+def test_the_deciders_are_played_through_whole_changes(monkeypatch):
+    """The cases themselves check that everybody is in the generation at the end."""
+    monkeypatch.setattr(deciders, "MEMBERS", 12)
+    results = deciders.measure(repeats=2)
+    assert [(r.part, r.what) for r in results[:3]] == [("membership", x) for x in ("founding", "a death", "a join")]
+    assert [r.part for r in results].count("coordinator") == 3
+    assert {r.cpu_s.count for r in results} == {2}
+    assert "first exchange after a death" in markdown(Results("2026-01-01", True, this_machine(), deciders=results))

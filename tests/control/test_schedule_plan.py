@@ -15,7 +15,11 @@ def test_each_thing_once_and_in_order():
     schedule = Schedule(plan)
     assert schedule.milestones() == [4, 9]
     assert reached(schedule, 3) == []
+    assert not schedule.waits
+    schedule.reach(4)
+    assert schedule.waits
     assert reached(schedule, 4) == [plan[1], plan[2]]
+    assert not schedule.waits
     assert reached(schedule, 4) == []
     assert schedule.unreached() == [plan[0]]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from pliant.membership import events as ev
 from pliant.membership import state
 from pliant.membership.pace_plan import Dealer
 from pliant.sim.group import Group
@@ -115,3 +116,22 @@ def test_members_that_deal_by_different_numbers_are_found(monkeypatch):
 
     monkeypatch.setattr(Dealer, "heard", mishear)
     assert "counts the shards" in find_violation()
+
+
+def test_nothing_is_left_undecided(monkeypatch):
+    """What the decider skips for the many events of many members would have led to nothing."""
+    handle, checked = state.JobMembership.handle, Counter()
+
+    def thorough(self: state.JobMembership, event: ev.MembershipEvent) -> list[ev.Decision]:
+        said = handle(self, event)
+        skipping = isinstance(event, ev.WorkerConnected | ev.WorkerReadied | ev.GenerationBroke)
+        if skipping and self.outcome is None and not self._more_to_come():
+            assert self._decide() == []
+            checked[type(event)] += 1
+        return said
+
+    monkeypatch.setattr(state.JobMembership, "handle", thorough)
+    for seed in range(1000):
+        simulate(seed)
+    assert min(checked.values()) > 20
+    assert len(checked) == 3

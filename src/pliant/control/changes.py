@@ -8,7 +8,7 @@ the answering generation was entered; if another event falls into it, the stall 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pliant.control.event_log import EventLog
@@ -29,6 +29,8 @@ class GenerationRecord:
     kind: GenerationKind
     ranks: dict[WorkerId, int]
     announced_s: float
+    awaited: set[WorkerId]
+    """Members that have still to enter it, and live."""
     step: int | None = None
     entered: set[WorkerId] = field(default_factory=set)
     recomputed: set[int] = field(default_factory=set)
@@ -89,7 +91,8 @@ class Changes:
         """A generation is being formed; deaths that no entered generation has answered yet are answered by it."""
         if number in self._records:
             return  # told again to someone who reconnected
-        self._records[number] = GenerationRecord(number, kind, dict(ranks), now_s)
+        awaited = set(ranks) - self._lost - self._left
+        self._records[number] = GenerationRecord(number, kind, dict(ranks), now_s, awaited)
         while len(self._records) > _KEPT_GENERATIONS:
             del self._records[next(iter(self._records))]
         for event in self._open:
@@ -98,7 +101,7 @@ class Changes:
                 event.generation = number
 
     def entered(
-        self, worker: WorkerId, message: GenerationEntered, *, asked_to_leave: Collection[WorkerId], now_s: float
+        self, worker: WorkerId, message: GenerationEntered, *, is_leaving: Callable[[WorkerId], bool], now_s: float
     ) -> None:
         """A member entered a generation. Late and repeated ones change nothing.
 
@@ -116,14 +119,16 @@ class Changes:
         record.recomputed.update(message.shards_recomputed)
         record.bytes_moved += message.bytes_received
         if self.current is None or record.number > self.current.number:
-            self._switch(record, step=message.step, asked_to_leave=asked_to_leave, now_s=now_s)
-        if record.entered >= set(record.ranks) - self._lost - self._left:
+            self._switch(record, step=message.step, is_leaving=is_leaving, now_s=now_s)
+        record.awaited.discard(worker)
+        if not record.awaited:
             self._each_open(record.number, self._tell_cost)
 
     def lost(self, worker: WorkerId, how: str, *, now_s: float) -> None:
         """A worker died unasked. ``how``: for the message, e.g. ``killed by SIGKILL``."""
         before = len(self.training())
         self._lost.add(worker)
+        self._await_no_more(worker)
         after = len(self.training())
         step = self._progress.step
         if after == before:
@@ -141,6 +146,11 @@ class Changes:
     def left(self, worker: WorkerId) -> None:
         """A worker's process ended as it should."""
         self._left.add(worker)
+        self._await_no_more(worker)
+
+    def _await_no_more(self, worker: WorkerId) -> None:
+        for record in self._records.values():
+            record.awaited.discard(worker)
 
     def committed(self) -> None:
         """Progress grew: compute the stall of each event whose window is over."""
@@ -183,7 +193,7 @@ class Changes:
         )
 
     def _switch(
-        self, record: GenerationRecord, *, step: int, asked_to_leave: Collection[WorkerId], now_s: float
+        self, record: GenerationRecord, *, step: int, is_leaving: Callable[[WorkerId], bool], now_s: float
     ) -> None:
         """The first member has entered ``record``."""
         old = self._members()
@@ -197,10 +207,11 @@ class Changes:
             text = f"training begins with {_count(after)}: {names}"
             self._open_event("generation_founded", text, record=record, before=0)
             return
-        added = [worker for worker in record.ranks if worker not in old]
+        known = set(old)
+        added = [worker for worker in record.ranks if worker not in known]
         removed = [worker for worker in old if worker not in record.ranks]
-        leavers = [worker for worker in removed if worker in asked_to_leave]
-        others = [worker for worker in removed if worker not in asked_to_leave]
+        leavers = [worker for worker in removed if is_leaving(worker)]
+        others = [worker for worker in removed if not is_leaving(worker)]
         # A recovery leaves nobody out but newcomers whom the death kept from getting the state.
         shrunk, set_back = ([], others) if record.kind == "recovery" else (others, [])
         for kind, workers, verb in (

@@ -160,11 +160,8 @@ class Job:
 
     def follow_plan(self) -> None:
         """Do what the plan says next, if it is time and what came before has taken effect."""
-        while not self.over and self._at_rest():
-            due = self.schedule.due()
-            if not due:
-                return
-            for event in due:
+        while not self.over and self.schedule.waits and self._at_rest():
+            for event in self.schedule.due():
                 self._happen(event, step=max(self.schedule.reached, self.progress.step))
 
     def _at_rest(self) -> bool:
@@ -289,8 +286,9 @@ class Job:
                 ranks = {place.worker: place.rank for place in places}
                 self.changes.announced(generation, kind, ranks=ranks, now_s=self.now_s())
                 members = [Member(place.worker, place.rank, place.host, place.port) for place in places]
+                form = FormGeneration(generation, kind, members)
                 for worker in to:
-                    self.workers[worker].send(FormGeneration(generation, kind, members))
+                    self.workers[worker].send(form)
             case ev.InterruptGeneration(generation, to):
                 for worker in to:
                     self.workers[worker].send(Interrupt(generation))

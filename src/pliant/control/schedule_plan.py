@@ -24,15 +24,20 @@ class Schedule:
         """The main worker is about to begin ``step``."""
         self.reached = max(self.reached, step)
 
+    @property
+    def waits(self) -> bool:
+        """Something is to be done as soon as what came before has taken effect."""
+        return bool(self._waiting) and self._waiting[0].at_step <= self.reached
+
     def due(self) -> list[PlanEvent]:
         """The next thing to do: all events of the earliest step, if it has been reached. They count as happened.
 
         Ask only when what came before has taken effect, so that a plan means the same on a fast and on a slow
         machine: a worker that the plan kills is then one that the plan has started. Events of one step happen at once.
         """
-        first = self._waiting[0].at_step if self._waiting else self.reached + 1
-        if first > self.reached:
+        if not self.waits:
             return []
+        first = self._waiting[0].at_step
         due = [event for event in self._waiting if event.at_step == first]
         self._waiting = self._waiting[len(due) :]
         return due

@@ -85,7 +85,18 @@ class SocketLink:
                     # A close frame takes at most 123 bytes of reason.
                     await self._socket.close(item[0], item[1].encode()[:120].decode(errors="ignore"))
                     return
-                await self._socket.send_text(encode(item, limit_bytes=MAX_ANSWER_BYTES).decode())
+                await self._socket.send_text(_text(item))
+
+
+_newest: tuple[Message, str] | None = None
+
+
+def _text(message: Message) -> str:
+    """As JSON. A generation is announced to all its members with one message, which is long: it is made once."""
+    global _newest  # noqa: PLW0603 - remembers one message, whoever sends it
+    if _newest is None or _newest[0] is not message:
+        _newest = message, encode(message, limit_bytes=MAX_ANSWER_BYTES).decode()
+    return _newest[1]
 
 
 class Conversation(Generic[Incoming]):

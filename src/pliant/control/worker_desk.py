@@ -143,8 +143,9 @@ def _readied(job: Job, record: WorkerRecord, message: WorkerReady) -> None:
 
 
 def _entered(job: Job, record: WorkerRecord, message: GenerationEntered) -> None:
-    leaving = [other.worker for other in job.workers.values() if other.leaving]
-    job.changes.entered(record.worker, message, asked_to_leave=leaving, now_s=job.now_s())
+    job.changes.entered(
+        record.worker, message, is_leaving=lambda worker: job.workers[worker].leaving, now_s=job.now_s()
+    )
     record.entered = True
     job.handle(ev.WorkerEntered(record.worker, Generation(message.generation)))
     if job.changes.settled:

@@ -61,6 +61,8 @@ class JobFacts:
         self._any_ended = False
         self._last_number = Generation(0)
         self._leave_requests = 0
+        self._readied = 0
+        """Workers that have ever been ready."""
         self._early_deaths: list[WorkerId] = []
         self._broken_in_a_row = 0
 
@@ -170,6 +172,7 @@ class JobFacts:
         return said
 
     def _on_readied(self, record: WorkerRecord, event: ev.WorkerReadied) -> list[ev.Decision]:
+        self._readied += not record.readied
         record.readied = True
         self._early_deaths.clear()
         if self.shards is not None:
@@ -223,7 +226,7 @@ class JobFacts:
         entered = self._anyone_switched()
         if planned is not None and event.generation == planned.generation:
             carrier = current is not None and worker in current and worker in planned
-            newcomers = [w for w in planned.members if w not in self.members]
+            newcomers = [w for w in planned.members if current is None or w not in current]
             if event.unused and carrier and newcomers and not entered:
                 return self._drop_planned(newcomers)
             # A newcomer's word proves nothing about the others; one of the carriers will report.

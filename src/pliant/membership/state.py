@@ -89,18 +89,31 @@ class JobMembership(JobFacts):
         if record is None or (record.retired and isinstance(event, ev.WorkerConnected)):
             reason = "this worker is not part of the job (any more)"
             return [ev.RetireWorker(event.worker, reason)] if isinstance(event, ev.WorkerConnected) else []
+        halted, planned = self.starting_halted, self._planned
         said = self._hear(event, record)
         if self.outcome is not None:
             return said
-        if isinstance(event, ev.WorkerEntered | ev.WorkerInterrupted) and self._more_to_come():
-            return said + self._interrupt()  # a thousand members send a thousand of these: stay cheap
-        return said + self._decide()
+        # A thousand members send a thousand of each of these: nobody is looked at again for those that change nothing.
+        match event:
+            case ev.WorkerEntered() | ev.WorkerInterrupted():
+                quiet = self._more_to_come()
+            case ev.WorkerConnected() | ev.WorkerReadied():
+                quiet = self._too_few_to_found() and not halted
+            case ev.GenerationBroke():
+                quiet = not self._broken and self._planned is planned
+            case _:
+                quiet = False
+        return said + (self._interrupt() if quiet else self._decide())
 
     def _more_to_come(self) -> bool:
         """Others have still to enter, or to answer; until then nothing is announced."""
         if self._interruption is not None:
             return bool(self._interruption.awaited)
         return any(not formation.complete for formation in self.formations)
+
+    def _too_few_to_found(self) -> bool:
+        """More workers have to be ready for the first generation; until then, that one is ready changes nothing."""
+        return self._current is None and not self._founded and self._readied < self._wanted()
 
     # ------------------------------------------------------------------ rules
 
@@ -170,7 +183,8 @@ class JobMembership(JobFacts):
         self._dead.clear()
         if members and self._broken_in_a_row < MAX_BROKEN_GENERATIONS:
             involved = self._roster.only_live((*old.members, *(planned.members if planned else ())))
-            outdated = [w for w in involved if self._roster[w].stateful and w not in members]
+            going_on = set(members)
+            outdated = [w for w in involved if self._roster[w].stateful and w not in going_on]
             said = self._retire(outdated, f"left out of generation {(planned or old).generation}")
             return [*said, self._announce("recovery", members)]
         if members:
