@@ -3,7 +3,8 @@
 import pytest
 
 from pliant.cli.plan_file import parse_plan, read_plan
-from pliant.wire.api import PlanEvent
+from pliant.control.spec_plan import check_spec
+from pliant.wire.api import JobSpec, PlanEvent, SlowWorkers
 
 BOUNDS = (1, 4)
 
@@ -17,6 +18,32 @@ def test_events_are_read_and_sorted_by_step():
     events, found = parse_plan(text, name="p", bounds=BOUNDS)
     assert found == []
     assert events == [PlanEvent(10, scale=3), PlanEvent(20, kill=1), PlanEvent(30, leave=2)]
+
+
+def test_faults_of_all_kinds_are_read():
+    text = """
+[[event]]
+at_step = 1
+stop = 1
+[[event]]
+at_step = 2
+kill_coordinator = true
+[[event]]
+at_step = 3
+slow = { workers = 2, factor = 3 }
+[[event]]
+at_step = 4
+partition = 1
+"""
+    events, found = parse_plan(text, name="p", bounds=BOUNDS)
+    assert found == []
+    assert events == [
+        PlanEvent(1, stop=1),
+        PlanEvent(2, kill_coordinator=True),
+        PlanEvent(3, slow=SlowWorkers(2, 3.0)),
+        PlanEvent(4, partition=1),
+    ]
+    check_spec(JobSpec("j", "train.py", max_workers=4, plan=events))
 
 
 def test_events_of_one_step_keep_their_order():
@@ -45,6 +72,18 @@ def test_events_of_one_step_keep_their_order():
         ("[[event]]\nat_step = 1\nscale = 5\n", ["scale = 5 is outside --workers 1:4", "use 1 to 4"]),
         ("[[event]]\nat_step = 1\nscale = 0\n", ["scale = 0 is outside --workers 1:4"]),
         ("[[event]]\nat_step = 1\nkill = 0\n", ["kill = 0", "use 1 to 4"]),
+        ("[[event]]\nat_step = 1\nstop = 0\n", ["stop = 0", "use 1 to 4"]),
+        ("[[event]]\nat_step = 1\npartition = 9\n", ["partition = 9", "at most 4 workers"]),
+        ("[[event]]\nat_step = 1\nstop = 'w1'\n", ["stop = 'w1' is not a whole number"]),
+        ("[[event]]\nat_step = 1\nkill_coordinator = 1\n", ["kill_coordinator = 1 is not true", "= true"]),
+        ("[[event]]\nat_step = 1\nkill_coordinator = false\n", ["kill_coordinator = False is not true"]),
+        ("[[event]]\nat_step = 1\nslow = 3\n", ["slow = 3 is not a table", "slow = { workers = 1, factor = 3 }"]),
+        ("[[event]]\nat_step = 1\nslow = { workers = 1 }\n", ["slow: factor is missing"]),
+        ("[[event]]\nat_step = 1\nslow = { workers = 1, factr = 2, factor = 2 }\n", ["slow: unknown key 'factr'"]),
+        ("[[event]]\nat_step = 1\nslow = { workers = 1.5, factor = 2 }\n", ["slow: workers = 1.5 is not a whole"]),
+        ("[[event]]\nat_step = 1\nslow = { workers = 5, factor = 2 }\n", ["slow: workers = 5", "at most 4"]),
+        ("[[event]]\nat_step = 1\nslow = { workers = 1, factor = 0.5 }\n", ["slow: factor = 0.5", "1 ends it"]),
+        ("[[event]]\nat_step = 1\nslow = { workers = 1, factor = nan }\n", ["slow: factor = nan"]),
         ("[[event]]\nat_step = 1\nleave = 5\n", ["leave = 5", "at most 4 workers"]),
     ],
 )

@@ -67,6 +67,7 @@ def test_the_name_is_made_from_the_script(tmp_path):
         (["--threads", "1.5"], ["--threads 1.5"]),
         (["--patience", "0"], ["--patience 0 is not a number of seconds above 0"]),
         (["--patience", "inf"], ["--patience inf"]),
+        (["--deal", "fair"], ["--deal fair is unknown", "use speed", "or even"]),
         (["--patience", "nan"], ["--patience nan"]),
         (["--patience", "soon"], ["--patience soon"]),
         (["--name", "../x"], ["--name '../x' is not a job name", "letters, digits"]),

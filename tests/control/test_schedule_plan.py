@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pliant.control.schedule_plan import Schedule, describe, victims
-from pliant.wire.api import PlanEvent
+from pliant.wire.api import PlanEvent, SlowWorkers
 
 
 def reached(schedule, step):
@@ -56,3 +56,6 @@ def test_highest_ranks_go_first():
 def test_description_is_that_of_the_file():
     assert describe(PlanEvent(20, scale=3)) == "scale = 3 at step 20"
     assert describe(PlanEvent(0, kill=1)) == "kill = 1 at step 0"
+    assert describe(PlanEvent(3, stop=2)) == "stop = 2 at step 3"
+    assert describe(PlanEvent(3, kill_coordinator=True)) == "kill_coordinator = true at step 3"
+    assert describe(PlanEvent(3, slow=SlowWorkers(1, 2.5))) == "slow = { workers = 1, factor = 2.5 } at step 3"

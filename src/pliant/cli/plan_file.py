@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import tomllib
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from pliant.cli.output import problem
-from pliant.wire.api import PlanEvent
+from pliant.wire.api import PlanEvent, SlowWorkers
 
-ACTIONS = ("scale", "kill", "leave")
+COUNTS = ("kill", "leave", "stop", "partition")
+"""Actions whose value is a number of workers."""
+ACTIONS = ("scale", *COUNTS, "slow", "kill_coordinator")
+_NUMBERS = ("at_step", "scale", *COUNTS)
 _KEYS = ("at_step", *ACTIONS)
+MOST_SLOW = 1000
+_SLOW = "slow = { workers = 1, factor = 3 }"
 _EXAMPLE = "for example: [[event]] / at_step = 20 / scale = 3"
 
 
@@ -53,7 +59,7 @@ def parse_plan(text: str, *, name: str, bounds: tuple[int, int]) -> tuple[list[P
         found = _table_problems(table, bounds=bounds)
         problems += [problem(f"plan {name}, [[event]] {number}: {what}", hint) for what, hint in found]
         if not found:
-            events.append(PlanEvent(**table))
+            events.append(_event(table))
     return sorted(events, key=lambda event: event.at_step), problems
 
 
@@ -62,16 +68,21 @@ def _table_problems(table: dict[str, Any], *, bounds: tuple[int, int]) -> list[t
     found = [(f"unknown key {key!r}", _instead(key, _KEYS)) for key in table if key not in _KEYS]
     found += [
         (f"{key} = {table[key]!r} is not a whole number", f"write {key} = {_sample(key)}")
-        for key in _KEYS
-        if key in table and (not isinstance(table[key], int) or isinstance(table[key], bool))
+        for key in _NUMBERS
+        if key in table and not _is_whole(table[key])
     ]
+    if "kill_coordinator" in table and table["kill_coordinator"] is not True:
+        value = table["kill_coordinator"]
+        found.append((f"kill_coordinator = {value!r} is not true", "write kill_coordinator = true, or leave it out"))
+    if "slow" in table:
+        found += _slow_problems(table["slow"])
     actions = [key for key in ACTIONS if key in table]
     if "at_step" not in table:
         found.append(("at_step is missing", "the event happens once that many steps are committed"))
     # An unknown key may well be the misspelt action.
     if len(actions) > 1 or (not actions and all(key in _KEYS for key in table)):
         have = "no action" if not actions else f"{len(actions)} actions ({', '.join(actions)})"
-        found.append((have, "give exactly one of scale, kill, leave; use one [[event]] for each"))
+        found.append((have, f"give exactly one of {', '.join(ACTIONS)}; use one [[event]] for each"))
     if not found:
         found += _value_problems(table, actions[0], bounds=bounds)
     return found
@@ -82,15 +93,40 @@ def _value_problems(table: dict[str, Any], action: str, *, bounds: tuple[int, in
     found = []
     if table["at_step"] < 0:
         found.append((f"at_step = {table['at_step']} is negative", "steps are counted from 0"))
-    value = table[action]
+    value = table["slow"]["workers"] if action == "slow" else table[action]
     if action == "scale" and not low <= value <= high:
         found.append(
             (f"scale = {value} is outside --workers {low}:{high}", f"use {low} to {high}, or change --workers")
         )
-    if action != "scale" and not 1 <= value <= high:
+    if action in (*COUNTS, "slow") and not 1 <= value <= high:
         limit = f"1 to {high}" if high > 1 else "1"
-        found.append((f"{action} = {value}: the job has at least 1 and at most {high} workers", f"use {limit}"))
+        what = f"{action} = {value}" if action in COUNTS else f"slow: workers = {value}"
+        found.append((f"{what}: the job has at least 1 and at most {high} workers", f"use {limit}"))
     return found
+
+
+def _slow_problems(value: Any) -> list[tuple[str, str]]:
+    if not isinstance(value, dict):
+        return [(f"slow = {value!r} is not a table", f"write {_SLOW}")]
+    names = ("workers", "factor")
+    found = [(f"slow: unknown key {key!r}", _instead(key, names)) for key in value if key not in names]
+    found += [(f"slow: {name} is missing", f"write {_SLOW}") for name in names if name not in value]
+    if "workers" in value and not _is_whole(value["workers"]):
+        found.append((f"slow: workers = {value['workers']!r} is not a whole number", f"write {_SLOW}"))
+    factor = value.get("factor", 1)
+    number = isinstance(factor, int | float) and not isinstance(factor, bool)
+    if not number or not 1 <= factor <= MOST_SLOW or not isfinite(factor):
+        found.append((f"slow: factor = {factor!r} is not a number from 1 to {MOST_SLOW}", f"write {_SLOW}; 1 ends it"))
+    return found
+
+
+def _event(table: dict[str, Any]) -> PlanEvent:
+    slow = SlowWorkers(table["slow"]["workers"], float(table["slow"]["factor"])) if "slow" in table else None
+    return PlanEvent(**(table | {"slow": slow}))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _sample(key: str) -> int:

@@ -51,10 +51,11 @@ def run_parser() -> argparse.ArgumentParser:
         "--workers", metavar="MIN:MAX", help="bounds of the number of workers; 3 means 3:3 (default: 1:number of cores)"
     )
     add("--start", metavar="K", help="workers at the start (default: MIN)")
-    add("--plan", metavar="FILE", type=Path, help="TOML file with [[event]] tables: at_step and scale, kill or leave")
+    add("--plan", metavar="FILE", type=Path, help="TOML file with [[event]] tables: what happens at which step")
     add("--report", metavar="FILE", type=Path, help="write the report there (.json), and a page beside it (.html)")
     add("--threads", metavar="N", default="1", help="intra-op threads of each worker; part of the recipe (default: 1)")
     add("--patience", metavar="S", default="10", help="seconds to wait for a process that should answer (default: 10)")
+    add("--deal", metavar="speed|even", default="speed", help="how shards are dealt to workers (default: speed)")
     add("--no-live", action="store_true", help="lines instead of the live view")
     add("--quiet", "-q", action="store_true", help="only what the script prints, and errors")
     add("--entry", default=None, help=argparse.SUPPRESS)  # module:function in place of the worker, for tests
@@ -87,6 +88,8 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
     problems += plan_problems
     if given.report is not None:
         problems += _report_problems(given.report)
+    if given.deal not in ("speed", "even"):
+        problems.append(problem(f"--deal {given.deal} is unknown", "use speed (as measured, the default) or even"))
     patience_s = _seconds("--patience", given.patience, problems)
     if problems:
         raise ConfigError(problems)
@@ -100,6 +103,7 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         plan=plan,
         patience_s=patience_s,
         launch=secrets.token_hex(8),
+        deal=given.deal,
         threads=threads,
     )
     return RunOptions(

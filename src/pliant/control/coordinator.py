@@ -35,6 +35,7 @@ from pliant.wire.http import find_coordinator
 from pliant.wire.token import create_token
 
 _log = logging.getLogger(__name__)
+_LAST_WORDS_S = 0.05
 _HOST = "127.0.0.1"
 _IDLE_S = 10.0
 _OTHER_STARTS_S = 10.0
@@ -117,7 +118,7 @@ def _listen(port: int) -> socket.socket:
 async def _serve(home: Home, listener: socket.socket, options: argparse.Namespace) -> None:
     journal = Journal(home.journal)
     try:
-        registry = Registry(journal, home=home.path, keeper=AgentKeeper(home))
+        registry = Registry(journal, home=home.path, keeper=AgentKeeper(home), die=_die_soon)
         config = uvicorn.Config(
             make_app(registry, token=create_token(home.token)),
             log_config=None,
@@ -138,6 +139,12 @@ async def _serve(home: Home, listener: socket.socket, options: argparse.Namespac
         remove_address(home, pid=os.getpid())
         listener.close()
         journal.close()
+
+
+def _die_soon() -> None:
+    """A plan wants this coordinator killed: as by ``kill -9``, once what is on its way to others has left."""
+    _log.warning("a plan kills this coordinator")
+    asyncio.get_running_loop().call_later(_LAST_WORDS_S, os.kill, os.getpid(), signal.SIGKILL)
 
 
 class _Server(uvicorn.Server):

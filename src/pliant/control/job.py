@@ -21,7 +21,8 @@ from pliant.control.memory_plan import Fewer, GiveUp, MemoryPlan
 from pliant.control.progress import Progress
 from pliant.control.report_plan import JobView, job_report, job_status
 from pliant.control.scalars import Scalar, Scalars, scalars_for
-from pliant.control.schedule_plan import Schedule, describe, victims
+from pliant.control.schedule import strike
+from pliant.control.schedule_plan import Schedule, describe
 from pliant.control.surroundings import Surroundings
 from pliant.errors import ConfigError, CoordinatorError
 from pliant.ids import WorkerId
@@ -41,7 +42,6 @@ from pliant.wire.messages import (
 )
 
 _GRACE_S = 5.0
-_SIGKILL, _SIGTERM = 9, 15
 
 
 class Job:
@@ -168,7 +168,7 @@ class Job:
         """As many workers train as are wanted, and nobody is on the way in or out."""
         members = self.changes.training()
         live = [record for record in self.workers.values() if not record.gone]
-        going = any(record.leaving or record.doomed for record in live)
+        going = any(record.leaving or record.doomed or record.stricken for record in live)
         return self.changes.settled and not going and len(members) == len(live) == self.membership.target
 
     def _happen(self, event: PlanEvent, *, step: int) -> None:
@@ -179,18 +179,12 @@ class Job:
             except CoordinatorError as error:
                 self.event("plan_refused", f"the plan's {describe(event)} was not done: {error}")
             return
-        number, verb = (_SIGKILL, "kills") if event.kill is not None else (_SIGTERM, "asks to leave:")
-        count = event.kill or event.leave or 0
-        live = [worker for worker in self.changes.training() if not self.workers[worker].leaving]
-        chosen = victims(live, count)
-        text = f"the plan ({describe(event)}) {verb} {', '.join(chosen) or 'nobody'}"
-        if len(chosen) < count:
-            text += f"; only {len(live)} were there"
-        self.log.record("plan_signal", text, step=step)
-        for worker in chosen:
-            self.workers[worker].leaving = self.workers[worker].leaving or number == _SIGTERM
-            self.workers[worker].doomed = self.workers[worker].doomed or number == _SIGKILL
-            self.agent.signal(worker, number)
+        if event.kill_coordinator:
+            self.log.record("plan_signal", f"the plan ({describe(event)}) kills the coordinator", step=step)
+            self.around.die()
+            return
+        training = [self.workers[worker] for worker in self.changes.training()]
+        self.log.record("plan_signal", strike(event, training=training, agent=self.agent), step=step)
 
     def _scale(self, workers: int, *, by: str) -> None:
         old = self.membership.target

@@ -77,6 +77,10 @@ class WorkerRecord(Peer):
     leaving: bool = False
     doomed: bool = False
     """The plan has had it killed."""
+    stricken: bool = False
+    """The plan has stopped it or cut it off: it is still to be found out, and expelled."""
+    slow: float = 1.0
+    """The plan has it take so many times as long."""
     retired: bool = False
     finished: WorkerFinished | None = None
     gone: bool = False

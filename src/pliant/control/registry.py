@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,7 @@ class Registry:
         clock: Clock | None = None,
         home: Path | None = None,
         keeper: AgentKeeper | None = None,
+        die: Callable[[], None] = lambda: None,
     ) -> None:
         """Takes up the live jobs of ``journal`` where they were.
 
@@ -66,6 +68,7 @@ class Registry:
             clock: real time if None.
             home: where jobs leave files; None: nowhere.
             keeper: who starts another agent in place of one that died; None: nobody.
+            die: ends this process at once, as a plan wants it.
         """
         self.clock = clock or Clock()
         self.streams = Streams()
@@ -76,10 +79,11 @@ class Registry:
         self._journal = journal
         self._intake = Intake(journal, self.clock)
         self._keeper = keeper
+        self._kill_me = die
         self._seq = journal.last_seq()
         self._early: dict[str, _EarlyAgent] = {}
         self._used_s = self.clock.monotonic()
-        self._around = Surroundings(self._keep_event, self._next_seq, self._keep_end, home)
+        self._around = Surroundings(self._keep_event, self._next_seq, self._keep_end, home, self._die)
         for kept in journal.jobs():
             self._remember(kept)
 
@@ -259,6 +263,10 @@ class Registry:
     def _keep_end(self, job_id: str, status: JobStatus, report: Report) -> None:
         self._journal.put_end(job_id, status=status, report=report)
         _log.info("job %s is over: %s", status.name, status.state)
+
+    def _die(self) -> None:
+        self._journal.flush()
+        self._kill_me()
 
     def _forget_old(self) -> None:
         over = [name for name, job in self.jobs.items() if job.over]

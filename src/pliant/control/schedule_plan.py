@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import msgspec
 
 from pliant.ids import WorkerId
 from pliant.wire.api import PlanEvent
+
+ACTIONS = tuple(field.name for field in msgspec.structs.fields(PlanEvent) if field.name != "at_step")
 
 
 class Schedule:
@@ -48,7 +53,7 @@ class Schedule:
 
 
 def victims(ranks: Sequence[WorkerId], count: int) -> list[WorkerId]:
-    """Whom ``kill`` and ``leave`` take: the highest ranks first, so that a plan means the same every time.
+    """Whom an event takes: the highest ranks first, so that a plan means the same every time.
 
     Args:
         ranks: Live members, by rank.
@@ -59,9 +64,14 @@ def victims(ranks: Sequence[WorkerId], count: int) -> list[WorkerId]:
 
 def describe(event: PlanEvent) -> str:
     """As in the plan file: ``scale = 3 at step 20``."""
-    what = next(
-        f"{name} = {value}"
-        for name, value in (("scale", event.scale), ("kill", event.kill), ("leave", event.leave))
-        if value is not None
-    )
-    return f"{what} at step {event.at_step}"
+    name, value = next(iter(actions(event).items()))
+    if event.slow is not None:
+        value = f"{{ workers = {event.slow.workers}, factor = {event.slow.factor:g} }}"
+    elif value is True:
+        value = "true"
+    return f"{name} = {value} at step {event.at_step}"
+
+
+def actions(event: PlanEvent) -> dict[str, Any]:
+    """What is set of the event; exactly one, if it is a good one."""
+    return {name: value for name in ACTIONS if (value := getattr(event, name)) is not None}

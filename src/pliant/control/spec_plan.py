@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 
+from pliant.control.schedule_plan import ACTIONS, actions
 from pliant.errors import ConfigError
 from pliant.wire.api import JobSpec, PlanEvent
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MOST_WORKERS = 4096
+_MOST_SLOW = 1000
+_COUNTED = ("scale", "kill", "leave", "stop", "partition")
 
 
 def check_spec(spec: JobSpec) -> None:
@@ -44,13 +47,19 @@ def check_spec(spec: JobSpec) -> None:
 
 def _plan_problems(event: PlanEvent, *, low: int, high: int) -> list[str]:
     problems = []
-    values = {"scale": event.scale, "kill": event.kill, "leave": event.leave}
-    given = {name: value for name, value in values.items() if value is not None}
+    given = actions(event)
+    counts: dict[str, int] = {name: value for name, value in given.items() if name in _COUNTED}
+    if event.slow is not None:
+        counts["slow.workers"] = event.slow.workers
+        if not 1 <= event.slow.factor <= _MOST_SLOW:
+            problems.append(f"slow.factor is {event.slow.factor}; choose one from 1 to {_MOST_SLOW}")
+    if event.kill_coordinator is False:
+        problems.append("kill_coordinator is false; give true, or leave it out")
     if event.at_step < 0:
         problems.append(f"at_step is {event.at_step}; steps are counted from 0")
     if len(given) != 1:
-        problems.append(f"has {sorted(given) or 'nothing'}; give exactly one of scale, kill, leave")
-    for name, value in given.items():
+        problems.append(f"has {sorted(given) or 'nothing'}; give exactly one of {', '.join(ACTIONS)}")
+    for name, value in counts.items():
         if value < 1:
             problems.append(f"{name} is {value}; it must be at least 1")
     if event.scale is not None and event.scale >= 1 and not low <= event.scale <= high:

@@ -20,3 +20,5 @@ class Surroundings:
     """The job with this id is over."""
     home: Path | None = None
     """Where jobs may leave files (TensorBoard's); None: nowhere."""
+    die: Callable[[], None] = lambda: None
+    """A plan wants the coordinator killed, when what it has said so far is written and sent."""

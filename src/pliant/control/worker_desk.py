@@ -18,8 +18,10 @@ from pliant.wire.messages import (
     GenerationEntered,
     GenerationFailed,
     Interrupted,
+    JobRules,
     MilestonePassed,
     MilestoneReached,
+    Misbehave,
     RehearsalFailed,
     Retire,
     StepsCommitted,
@@ -58,6 +60,8 @@ def worker_connected(job: Job, hello: WorkerHello, link: Link) -> WorkerRecord |
             stateful=hello.stateful,
         )
     )
+    if record.slow != 1.0:  # as above
+        record.send(Misbehave(slow=record.slow))
     if job.schedule.reached >= 0:  # said before, perhaps by a coordinator that died before it arrived
         record.send(MilestonePassed(job.schedule.reached))
     return record
@@ -119,6 +123,7 @@ def _welcome(job: Job) -> Welcome:
         step=job.progress.step,
         epoch=job.progress.epoch,
         loss=job.progress.loss,
+        rules=JobRules(deal=job.spec.deal),
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from pliant.comm.base import Group
 from pliant.comm.handshake import job_key
+from pliant.comm.isolation import cut_off
 from pliant.comm.listener import MeshListener
 from pliant.comm.mesh import MeshGroup
 from pliant.config import Home, WorkerSpec
@@ -28,6 +29,7 @@ from pliant.wire.messages import (
     Interrupt,
     MilestonePassed,
     MilestoneReached,
+    Misbehave,
     RehearsalFailed,
     Retire,
     StopJob,
@@ -61,13 +63,13 @@ class ElasticCrew:
         self._welcome: Welcome | None = None
         self._passed: set[int] = set()
         self._calls: dict[int, tuple[str, Any]] = {}
-        self._stop = False
+        self._stop = self._isolated = False
         self._connected_s = time.monotonic()
         self._listener = MeshListener(job=spec.job, worker=spec.worker, key=job_key(token, spec.job), host=spec.host)
         self.groups = Groups(self._listener, patience_s=START_PATIENCE_S, send=self.tell, check=self._check_alive)
-        home = Home(Path(spec.home))
+        find_url = workers_url(Home(Path(spec.home)))
         self._socket: ControlSocket[CoordinatorToWorker] = ControlSocket(
-            workers_url(home), token, self._hello, self._on_message
+            lambda: None if self._isolated else find_url(), token, self._hello, self._on_message
         )
 
     # ------------------------------------------------------------ main thread
@@ -218,6 +220,8 @@ class ElasticCrew:
                 with self._changed:
                     self._passed.add(message.step)
                     self._changed.notify_all()
+            case Misbehave():
+                self._misbehave(message)
             case StopJob():
                 self._stop = True
             case Retire():
@@ -225,6 +229,13 @@ class ElasticCrew:
                     self.retired = message.reason
                     self._changed.notify_all()
                 self.groups.end(JobStopped(message.reason))
+
+    def _misbehave(self, fault: Misbehave) -> None:
+        if fault.slow is not None:
+            self.slow = fault.slow
+        if fault.isolated:
+            self._isolated = True
+            cut_off()
 
     def _on_welcome(self, welcome: Welcome) -> None:
         for call in welcome.calls:
