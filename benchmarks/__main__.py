@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import deciders, membership, reduction, steps
+from benchmarks import deciders, membership, reduction, steps, stragglers
 from benchmarks.plots import plot_changes, plot_reduction, plot_steps
 from benchmarks.results import Results, this_machine, write
 
-PARTS = ("steps", "changes", "reduction", "deciders")
+PARTS = ("steps", "changes", "reduction", "deciders", "stragglers")
 
 
 def arguments() -> argparse.Namespace:
@@ -51,6 +51,8 @@ def main() -> int:
         results.changes = membership.measure(repeats=2 if args.quick else 7)
     if "steps" in parts:
         results.steps = measure_steps(quick=args.quick)
+    if "stragglers" in parts:
+        results.stragglers = stragglers.measure(repeats=1 if args.quick else 5)
     if "deciders" in parts:
         results.deciders = deciders.measure(repeats=3 if args.quick else 11)
     page = write(results, args.out)

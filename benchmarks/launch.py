@@ -22,7 +22,8 @@ PATIENCE_S = 120
 
 def environment(**more: str) -> dict[str, str]:
     """This process's, with one intra-op thread, and the checkout importable."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent), **more}
+    path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from benchmarks.deciders import DeciderResult
 from benchmarks.membership import ChangeResult
 from benchmarks.reduction import ReductionResult
 from benchmarks.steps import StepResult
+from benchmarks.stragglers import StragglerResult
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -36,6 +37,7 @@ class Results(msgspec.Struct):
     changes: list[ChangeResult] = []
     reduction: ReductionResult | None = None
     deciders: list[DeciderResult] = []
+    stragglers: list[StragglerResult] = []
 
 
 def this_machine() -> Machine:
@@ -69,6 +71,8 @@ def markdown(results: Results) -> str:
         parts += ["## What changes cost (milliseconds)", changes_table(results.changes)]
     if results.reduction is not None:
         parts += ["## The cost of the reduction", *reduction_tables(results.reduction)]
+    if results.stragglers:
+        parts += ["## One worker 3 times slower", stragglers_table(results.stragglers)]
     if results.deciders:
         parts += ["## Deciders with 1,000 members (milliseconds of processor time)", deciders_table(results.deciders)]
     return "\n\n".join(parts) + "\n"
@@ -114,6 +118,23 @@ def changes_table(results: Sequence[ChangeResult]) -> str:
         joined = "" if r.command_to_joined_s is None else r.command_to_joined_s.text(scale=1e3, digits=0)
         stall, aim, step = (value.text(scale=1e3, digits=0) for value in (r.stall_s, r.aim_s, r.step_s))
         lines.append(row(r.what, stall, aim, step, joined, f"{r.bytes_moved.median / 1e6:.0f}", r.stall_s.count))
+    return "\n".join(lines)
+
+
+def stragglers_table(results: Sequence[StragglerResult]) -> str:
+    """One line for each number of workers and way of dealing."""
+    lines = [row("workers", "dealt", "step ms", "with a slow worker", "ratio", "least possible"), row(*["---"] * 6)]
+    lines += [
+        row(
+            r.workers,
+            "by speed" if r.deal == "speed" else "evenly",
+            r.step_s.text(scale=1e3, digits=1),
+            r.slow_step_s.text(scale=1e3, digits=1),
+            r.ratio.text(),
+            f"{r.ideal:.2f}",
+        )
+        for r in results
+    ]
     return "\n".join(lines)
 
 

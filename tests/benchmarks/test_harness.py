@@ -11,7 +11,7 @@ from benchmarks.spread import spread
 from benchmarks.steps import StepResult, cases
 from benchmarks.turns import Gate, Turnstile
 
-from benchmarks import deciders, membership
+from benchmarks import deciders, membership, stragglers
 from pliant.cli.plan_file import parse_plan
 from pliant.wire.api import Event, Report
 
@@ -54,6 +54,13 @@ def test_the_plan_of_changes_is_one_that_pliant_accepts():
     events, problems = parse_plan(membership.PLAN, name="plan", bounds=(1, 3))
     assert problems == []
     assert len(events) == 3
+
+
+def test_the_plan_of_stragglers_is_one_that_pliant_accepts():
+    for workers in (2, 3):
+        events, problems = parse_plan(stragglers.PLAN, name="plan", bounds=(workers, workers))
+        assert (len(events), problems) == (1, [])
+        assert stragglers.ideal_ratio(workers) == 1.5
 
 
 def event(seq: int, kind: str, *, step: int, time_s: float, before: int, after: int, stall_s: float = 0.02) -> Event:
