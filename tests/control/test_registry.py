@@ -42,6 +42,20 @@ def test_a_live_job_is_taken_up_where_it_was(journal, time):
     assert third.find("j").events()[:-1] == job.events()
 
 
+def test_time_without_a_coordinator_does_not_count_as_absence(journal, time):
+    scene = Play(journal, time=time, start_workers=2)
+    scene.start_workers()
+    scene.enter(step=0)
+    time.now_s += 5 * scene.spec.patience_s
+    again = Registry(journal, clock=time.clock())
+    again.tick()
+    job = again.find("j")
+    assert (job.agent.lost, job.over) == (False, False), "nobody has had time to find this coordinator"
+    time.now_s += scene.spec.patience_s + 1
+    again.tick()
+    assert job.agent.lost, "but then it counts"
+
+
 def test_a_job_that_ended_as_its_coordinator_died_is_over(journal, time, monkeypatch):
     scene = Play(journal, time=time)
     with monkeypatch.context() as patch:

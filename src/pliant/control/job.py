@@ -155,6 +155,9 @@ class Job:
 
     def taken_up(self, away_s: float) -> None:
         """This coordinator is another one than before."""
+        for peer in (self.agent, *self.workers.values()):
+            if peer.away_since_s is not None:  # the others have to find this coordinator first
+                peer.away_since_s = self.now_s()
         if not self.over:
             self.event("coordinator_returned", f"the coordinator was away for {away_s:.1f} s and has taken the job up")
 
