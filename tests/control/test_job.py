@@ -87,10 +87,23 @@ def test_different_weights_fail_the_job(play):
     scene.finish("w1", "aa11")
     scene.finish("w2", "bb22")
     status = scene.job.status()
-    assert (status.state, status.failure) == ("failed", "script")
+    assert (status.state, status.failure) == ("failed", "diverged")
     assert "different weights" in status.error
     assert "w1: aa11" in status.error
     assert "w2: bb22" in status.error
+
+
+def test_divergence_ends_the_job_once_with_what_the_workers_found(play):
+    scene = running(play, 2)
+    scene.say("w2", WorkerFailed("the workers have diverged: x\nWhat to do: y", "", kind="diverged"))
+    scene.say("w1", WorkerFailed("the workers have diverged: x\nWhat to do: y", "", kind="diverged"))
+    status = scene.job.status()
+    assert (status.state, status.failure) == ("failed", "diverged")
+    assert status.error == "the workers have diverged: x\nWhat to do: y"
+    kinds = [event.kind for event in scene.job.events()]
+    assert kinds.count("workers_diverged") == 1
+    assert scene.job.events()[-1].message.endswith("the workers have diverged: x")
+    assert scene.links["w1"].take(Retire)
 
 
 def test_script_failure_shows_the_traceback_and_ends_all(play):

@@ -404,6 +404,12 @@ def test_a_raising_script_ends_the_job_at_once_and_once():
     assert driver.hear(ev.WorkerScriptFailed(WorkerId("w1"))) == []
 
 
+def test_divergence_ends_the_job_at_once_and_once():
+    driver = Driver.founded(2)
+    assert brief(driver.hear(ev.WorkersDiverged(WorkerId("w2")))) == [("end", "failed-diverged")]
+    assert driver.hear(ev.WorkersDiverged(WorkerId("w1"))) == []
+
+
 def test_a_raising_script_counts_after_its_worker_is_gone():
     driver = Driver.founded(2)
     driver.gone("w2")

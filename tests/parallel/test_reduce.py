@@ -20,6 +20,7 @@ from torch import nn
 from pliant.comm.tree import maximal_subtrees
 from pliant.errors import ConnectionLostError, DivergedError, ProtocolError, StateError
 from pliant.parallel import engine as engine_module
+from pliant.parallel.divergence_plan import Check
 from pliant.parallel.engine import PassEngine
 from pliant.parallel.layout import Layout
 from pliant.parallel.pass_messages import NODE_BITS, PART, RESULT, Flags
@@ -275,6 +276,33 @@ def test_another_pass_is_divergence():
     assert type(error) is DivergedError
     assert "pass 4" in str(error)
     assert "pass 5" in str(error)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_other_state_is_divergence_on_all_alike(stream):
+    groups = mesh(3)
+    wrong = [b"old bits", b"old bits", b"new bits"]
+
+    def work(rank):
+        model = nn.Linear(2, 2)
+        engine = PassEngine({"m": model}, 3)
+        entries = [("same", b"the same", False), ("m.weight", wrong[rank], False)]
+        engine.begin(0, check=Check(entries, step=20, agreed=10, worker_of="w{}".format))
+        engine.open_shard(rank, scale=1.0, group=groups[rank] if stream else None)
+        model(torch.ones(1, 2)).sum().backward()
+        engine.close_shard(rank, scale=1.0, loss=0.0)
+        engine.reduce(groups[rank], Flags())
+
+    found = outcomes(work_of(rank, work) for rank in range(3))
+    for error in found:
+        assert type(error) is DivergedError
+        assert "before step 20, w2 deviates from w0 and w1 in m.weight" in str(error)
+    for group in groups:
+        group.close()
+
+
+def work_of(rank, work):
+    return lambda: work(rank)
 
 
 @pytest.mark.parametrize("hands", [([0, 1], [1, 2, 3]), ([0, 1], [3]), ([0], [1, 2])])

@@ -12,6 +12,7 @@ SCRIPT_FAILED = 3
 JOB_FAILED = 4
 STOPPED = 5
 NOT_FOUND = 6
+DIVERGED = 7
 INTERRUPTED = 130
 
 TABLE = (
@@ -22,6 +23,7 @@ TABLE = (
     (JOB_FAILED, "the job was lost: no worker was left that held its state, or none could be started"),
     (STOPPED, "the job was stopped before its end"),
     (NOT_FOUND, "no coordinator can be reached, or it knows no job of that name"),
+    (DIVERGED, "workers that must agree bit for bit did not; for `verify`: not identical"),
     (INTERRUPTED, "interrupted twice: the job was killed"),
 )
 
@@ -32,7 +34,8 @@ def of_job(status: JobStatus) -> int:
         return OK
     if status.state == "stopped":
         return STOPPED
-    return {"script": SCRIPT_FAILED, "config": BAD_INPUT}.get(status.failure or "lost", JOB_FAILED)
+    codes = {"script": SCRIPT_FAILED, "config": BAD_INPUT, "diverged": DIVERGED}
+    return codes.get(status.failure or "lost", JOB_FAILED)
 
 
 def of_error(error: PliantError) -> int:

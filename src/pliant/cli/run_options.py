@@ -56,6 +56,12 @@ def run_parser() -> argparse.ArgumentParser:
     add("--threads", metavar="N", default="1", help="intra-op threads of each worker; part of the recipe (default: 1)")
     add("--patience", metavar="S", default="10", help="seconds to wait for a process that should answer (default: 10)")
     add("--deal", metavar="speed|even", default="speed", help="how shards are dealt to workers (default: speed)")
+    add(
+        "--check-every",
+        metavar="N",
+        default="50",
+        help="compare all workers' state before every Nth step, 0: never (default: 50)",
+    )
     add("--no-live", action="store_true", help="lines instead of the live view")
     add("--quiet", "-q", action="store_true", help="only what the script prints, and errors")
     add("--entry", default=None, help=argparse.SUPPRESS)  # module:function in place of the worker, for tests
@@ -90,6 +96,7 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         problems += _report_problems(given.report)
     if given.deal not in ("speed", "even"):
         problems.append(problem(f"--deal {given.deal} is unknown", "use speed (as measured, the default) or even"))
+    check_every = _whole("--check-every", given.check_every, problems, least=0)
     patience_s = _seconds("--patience", given.patience, problems)
     if problems:
         raise ConfigError(problems)
@@ -105,6 +112,7 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         launch=secrets.token_hex(8),
         deal=given.deal,
         threads=threads,
+        check_every=check_every,
     )
     return RunOptions(
         spec=spec,
@@ -151,11 +159,13 @@ def _start(text: str | None, bounds: tuple[int, int], problems: list[str]) -> in
     return low
 
 
-def _whole(option: str, text: str, problems: list[str]) -> int:
-    if re.fullmatch(r"\+?\d{1,6}", text) and int(text) >= 1:
+def _whole(option: str, text: str, problems: list[str], *, least: int = 1) -> int:
+    if re.fullmatch(r"\+?\d{1,6}", text) and int(text) >= least:
         return int(text)
-    problems.append(problem(f"{option} {text} is not a whole number of at least 1", f"for example {option} 1"))
-    return 1
+    problems.append(
+        problem(f"{option} {text} is not a whole number of at least {least}", f"for example {option} {max(1, least)}")
+    )
+    return max(1, least)
 
 
 def _seconds(option: str, text: str, problems: list[str]) -> float:

@@ -18,6 +18,7 @@ _STATES: dict[Outcome, tuple[JobState, FailureKind | None]] = {
     "failed-lost": ("failed", "lost"),
     "failed-config": ("failed", "config"),
     "failed-memory": ("failed", "memory"),
+    "failed-diverged": ("failed", "diverged"),
 }
 
 

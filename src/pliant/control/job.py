@@ -307,8 +307,8 @@ class Job:
             self.progress.finish(steps=words.steps, samples=words.samples, now_s=self.now_s())
         problem = weights_problem(last_words)
         if outcome in ("finished", "stopped") and problem is not None:
-            outcome, reason = "failed-script", problem
-        elif outcome == "failed-script" and self.script_error is not None:
+            outcome, reason = "failed-diverged", problem
+        elif outcome in ("failed-script", "failed-diverged") and self.script_error is not None:
             reason = self.script_error
         self.changes.end()
         unreached = self.schedule.unreached()
@@ -317,8 +317,9 @@ class Job:
             self.event("plan_unreached", f"the job ended at step {self.progress.step}, before the plan's: {what}")
         end = End.of(outcome, reason, finished=list(last_words.values()))
         steps = f"after {self.progress.step} steps"
-        # Of a traceback, the last line says what happened; the status has all of it.
-        why = "" if end.error is None else f": {end.error.strip().splitlines()[-1]}"
+        # Of a traceback, the last line says what happened, of our own texts the first; the status has all of it.
+        line = 0 if outcome == "failed-diverged" else -1
+        why = "" if end.error is None else f": {end.error.strip().splitlines()[line]}"
         self.event(end.event_kind, f"job {end.state} {steps}{why}")
         for record in self.workers.values():
             if not record.gone and record.finished is None:

@@ -123,7 +123,7 @@ def _welcome(job: Job) -> Welcome:
         step=job.progress.step,
         epoch=job.progress.epoch,
         loss=job.progress.loss,
-        rules=JobRules(deal=job.spec.deal),
+        rules=JobRules(deal=job.spec.deal, check_every=job.spec.check_every),
     )
 
 
@@ -213,6 +213,11 @@ def _finished(job: Job, record: WorkerRecord, message: WorkerFinished) -> None:
 
 
 def _script_failed(job: Job, record: WorkerRecord, message: WorkerFailed) -> None:
+    if message.kind == "diverged":
+        job.script_error = message.error[:_MOST_ERROR_TEXT]
+        job.event("workers_diverged", f"{record.worker} reports: {message.error.splitlines()[0][:1000]}")
+        job.handle(ev.WorkersDiverged(record.worker))
+        return
     _log.info("job %s: the script raised on %s: %s", job.spec.name, record.worker, message.error)
     job.script_error = (message.traceback.strip() or message.error)[-_MOST_ERROR_TEXT:]
     job.handle(ev.WorkerScriptFailed(record.worker))

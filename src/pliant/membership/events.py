@@ -8,7 +8,9 @@ from typing import Literal
 from pliant.ids import Generation, WorkerId
 from pliant.wire.messages import GenerationKind
 
-Outcome = Literal["finished", "stopped", "failed-script", "failed-lost", "failed-config", "failed-memory"]
+Outcome = Literal[
+    "finished", "stopped", "failed-script", "failed-lost", "failed-config", "failed-memory", "failed-diverged"
+]
 
 NONE_YET = Generation(0)
 
@@ -105,6 +107,13 @@ class WorkerScriptFailed:
     worker: WorkerId
 
 
+@dataclass(frozen=True)
+class WorkersDiverged:
+    """This worker found that members which must agree bit for bit do not."""
+
+    worker: WorkerId
+
+
 MembershipEvent = (
     WorkerConnected
     | WorkerReadied
@@ -117,6 +126,7 @@ MembershipEvent = (
     | StopAsked
     | WorkerEnded
     | WorkerScriptFailed
+    | WorkersDiverged
 )
 
 

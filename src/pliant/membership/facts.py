@@ -130,6 +130,8 @@ class JobFacts:
                 self._on_gone(record)
             case ev.WorkerScriptFailed() if not record.retired:
                 said = self._end_job("failed-script", f"the script raised an exception on {record.worker}")
+            case ev.WorkersDiverged() if not record.retired:
+                said = self._end_job("failed-diverged", "workers that must agree bit for bit do not")
             case _ if not record.live:
                 pass
             case ev.WorkerConnected():

@@ -17,6 +17,7 @@ from pliant.comm.base import Group
 from pliant.errors import ConnectionLostError
 from pliant.parallel.buffer_exchange import BufferExchange
 from pliant.parallel.buffers import BufferTracker
+from pliant.parallel.divergence_plan import Check
 from pliant.parallel.hooks import GradientHooks
 from pliant.parallel.layout import Layout, in_use
 from pliant.parallel.partials import Collector, FlatCollector, ListCollector, Partials, scaled
@@ -48,6 +49,8 @@ class PassState:
     losses: dict[int, torch.Tensor | float] = field(default_factory=dict)
     base: list[torch.Tensor | None] = field(default_factory=list)
     """Gradients that were there before the pass (no ``zero_grad``): the mean is added to them."""
+    check: Check | None = None
+    """Of this worker's state, to be compared with the others'."""
 
 
 class PassEngine:
@@ -81,13 +84,16 @@ class PassEngine:
 
     # ------------------------------------------------------------------ a pass
 
-    def begin(self, number: int) -> None:
-        """Start pass ``number``: put earlier gradients aside, remember the buffers."""
+    def begin(self, number: int, *, check: Check | None = None) -> None:
+        """Start pass ``number``: put earlier gradients aside, remember the buffers.
+
+        ``check``: the pass's reduction compares it with the other members' and raises DivergedError if they differ.
+        """
         self._use_parameters()
         partials = self._current_partials()
         partials.reset()
         self._reduction = self._running = self._collector = None
-        self._state = PassState(number)
+        self._state = PassState(number, check=check)
         params = partials.layout.params
         if any(param.grad is not None for param in params):
             self._state.base = [None if p.grad is None else p.grad.detach().clone() for p in params]
@@ -239,15 +245,18 @@ class PassEngine:
         assert self._staging is not None
         if self._results is None or any(in_use(flat) for flat in self._results):
             self._results = partials.layout.new_flats()  # never overwrite a gradient that the script has kept
-        held = sorted(scales)
+        held, state = sorted(scales), self._state
+        weights = [scales[shard] for shard in held]
+        body = b"" if state.check is None else state.check.body
         self._exchange = BufferExchange(self.buffers, self.shards)
         self._reduction = Reduction(
             group,
             partials,
-            pre=Pre(self._state.number, partials.layout.fingerprint, held, [scales[shard] for shard in held]),
+            pre=Pre(state.number, partials.layout.fingerprint, held, weights, body),
             exchange=self._exchange,
             results=self._results,
             staging=self._staging,
+            check=state.check,
         )
         return self._reduction
 

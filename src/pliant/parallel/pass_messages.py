@@ -20,6 +20,8 @@ class Pre(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held: list[int]
     scales: list[float]
     """Weight of each held shard, relative to a full shard."""
+    check: bytes = b""
+    """Of this worker's state before the step (:mod:`pliant.parallel.divergence_plan`); empty: not compared now."""
 
 
 class Flags(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

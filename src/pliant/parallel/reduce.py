@@ -20,6 +20,7 @@ from pliant.comm.base import Group
 from pliant.comm.tree import Node, fold, maximal_subtrees
 from pliant.errors import DivergedError, ProtocolError, StateError
 from pliant.parallel.buffer_exchange import BufferExchange
+from pliant.parallel.divergence_plan import Check
 from pliant.parallel.layout import as_bytes, slice_bounds
 from pliant.parallel.partials import Partials, scaled
 from pliant.parallel.pass_messages import ACK, BUFFER, MAX_MESSAGE_BYTES, NODE_BITS, PART, POST, PRE, RESULT, Post, Pre
@@ -48,7 +49,9 @@ class Reduction:
         exchange: BufferExchange,
         results: list[torch.Tensor],
         staging: Staging,
+        check: Check | None = None,
     ) -> None:
+        """``check``: whose body ``pre`` carries; the members' states are compared with it."""
         self.group, self.partials, self.pre, self.results = group, partials, pre, results
         self.full = False
         self.scales: dict[int, float] = dict(zip(pre.held, pre.scales, strict=True))
@@ -72,6 +75,7 @@ class Reduction:
         self._early_buffers: dict[int, memoryview] = {}
         self._buffers_done = False
         self._acks: set[int] = set()
+        self._check_of, self._checks = check, {group.rank: pre.check}
         self._expected = 0
         """Partial sums that make up the whole, over all members; known once all PREs are here."""
 
@@ -215,12 +219,16 @@ class Reduction:
             )
         self._nodes[peer] = maximal_subtrees(pre.held, self._shards)
         self.held_by[peer] = list(pre.held)
+        self._checks[peer] = pre.check
         self.scales.update(zip(pre.held, pre.scales, strict=True))
         if len(self._nodes) < self.group.size:
             return
         counted = sum(node[1] - node[0] for nodes in self._nodes.values() for node in nodes)
         if counted != self._shards or sorted(self.scales) != list(range(self._shards)):
             raise DivergedError(f"the members hold shards {sorted(self.scales)} of {self._shards}, {counted} in all")
+        problem = None if self._check_of is None else self._check_of.problem(self._checks)
+        if problem is not None:
+            raise DivergedError(problem)
         self._expected = sum(len(nodes) for nodes in self._nodes.values())
         self.factor = mean_factor(self.scales, self._shards)
 

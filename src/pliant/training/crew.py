@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from pliant.comm.base import Group
 from pliant.comm.mesh import MeshGroup
 from pliant.parallel.pass_messages import Flags
-from pliant.wire.messages import GenerationKind, WorkerReady
+from pliant.wire.messages import GenerationKind, JobRules, WorkerReady
 
 
 class Crew(Protocol):
@@ -23,6 +23,16 @@ class Crew(Protocol):
     @property
     def deals_by_speed(self) -> bool:
         """Shards are dealt by the workers' measured speed; otherwise evenly."""
+        ...
+
+    @property
+    def rules(self) -> JobRules:
+        """How the job was started."""
+        ...
+
+    @property
+    def workers(self) -> Sequence[str]:
+        """Members of the generation in use, by rank."""
         ...
 
     @property
@@ -116,6 +126,8 @@ class SoloCrew:
     founding = True
     stateful = True
     generation = 0
+    rules = JobRules(check_every=0)
+    workers: Sequence[str] = ("w1",)
     milestones: frozenset[int] = frozenset()
 
     def __init__(self) -> None:

@@ -27,6 +27,7 @@ from pliant.wire.messages import (
     FormGeneration,
     GenerationKind,
     Interrupt,
+    JobRules,
     MilestonePassed,
     MilestoneReached,
     Misbehave,
@@ -93,6 +94,16 @@ class ElasticCrew:
     def deals_by_speed(self) -> bool:
         """As the job was started."""
         return self._welcomed().rules.deal == "speed"
+
+    @property
+    def rules(self) -> JobRules:
+        """How the job was started."""
+        return self._welcomed().rules
+
+    @property
+    def workers(self) -> list[str]:
+        """Members of the generation in use, by rank."""
+        return [member.worker for member in self.groups.members]
 
     @property
     def milestones(self) -> frozenset[int]:

@@ -156,7 +156,13 @@ class Job:
         if position.step_of_call == 0:
             position.epoch, position.step_of_epoch = first_epoch, 0
         engine, source = self._engine(loader.shards), self._source(loader)
-        rules = StepRules(loader.seed, loader.samples_per_shard, self._on_nonfinite, self._overlap)
+        rules = StepRules(
+            loader.seed,
+            loader.samples_per_shard,
+            self._on_nonfinite,
+            self._overlap,
+            check_every=session.crew.rules.check_every,
+        )
         while epochs is None or position.epoch < first_epoch + epochs:
             if steps is not None and position.step_of_call >= steps:
                 return

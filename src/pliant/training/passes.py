@@ -11,12 +11,14 @@ import torch
 from pliant.data.base import Batch, Source
 from pliant.data.streams import seed_streams
 from pliant.errors import ConnectionLostError, NonFiniteLossError, UsageError
+from pliant.parallel.divergence_plan import Check
 from pliant.parallel.engine import PassEngine, PassResult
 from pliant.parallel.pass_messages import Flags
 from pliant.training.guards import checked_loss, checked_weight
 from pliant.training.pace import dawdle, now_s
 from pliant.training.session import Session
 from pliant.training.step import Step
+from pliant.transfer.state_digests import state_digests
 
 OnNonFinite = Literal["stop", "skip", "continue"]
 
@@ -41,6 +43,8 @@ class StepRules:
     samples_per_shard: int
     on_nonfinite: OnNonFinite
     overlap: bool
+    check_every: int = 0
+    """Steps between comparisons of the workers' state; 0: never."""
 
 
 class LiveStep:
@@ -95,7 +99,8 @@ class LiveStep:
         position = self._session.position
         number = position.passes
         self.running = True
-        self._engine.begin(number)
+        check = self._state_check(step)
+        self._engine.begin(number, check=check)
         self._computed = set()
         todo = self._session.dealt(number, self.shards)
         while True:
@@ -108,6 +113,8 @@ class LiveStep:
             todo = self._session.dealt(number, self.shards)
         position.passes = number + 1
         self._measured()
+        if check is not None and self._session.size > 1:
+            position.agreed = check.step
         seed_streams(self._rules.seed, "tail", position.call, position.step, step.passes)
         self._commit(step, result)
         self.running = False
@@ -150,6 +157,15 @@ class LiveStep:
         batches = [self._batches.get(shard) for shard in self._dealt]
         alike = all(batch is not None and batch.samples == usual for batch in batches)
         self._session.meter.committed(shards=len(self._dealt), alike=alike)
+
+    def _state_check(self, step: Step) -> Check | None:
+        """This worker's state before the step, if it is to be compared with the others'; in the first pass only."""
+        session, every = self._session, self._rules.check_every
+        number = session.position.step
+        if step.passes or not every or not number or number % every or session.size == 1:
+            return None
+        entries = state_digests(session.tracked)
+        return Check(entries, step=number, agreed=session.position.agreed, worker_of=session.worker_of)
 
     def _one_shard(self, step: Step, shard: int, *, last: bool) -> Iterator[Any]:
         position = self._session.position

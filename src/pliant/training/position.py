@@ -19,6 +19,7 @@ class Position:
         step_of_epoch: the same, within the epoch.
         samples: samples in committed steps.
         loss: of the last committed step.
+        agreed: the step before which all workers' states were compared the last time, and found equal.
         ended: kind and result of every call that has ended.
     """
 
@@ -30,6 +31,7 @@ class Position:
     step_of_epoch: int = 0
     samples: int = 0
     loss: float | None = None
+    agreed: int | None = None
     ended: list[tuple[str, Any]] = field(default_factory=list)
 
     def as_state(self) -> dict[str, Any]:

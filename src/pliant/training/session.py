@@ -88,6 +88,11 @@ class Session:
         """Rank 0 of the current generation, and a full member."""
         return self.rank == 0 and self.crew.stateful
 
+    def worker_of(self, rank: int) -> str:
+        """The worker at ``rank`` of the generation in use, as people know it."""
+        workers = self.crew.workers
+        return workers[rank] if rank < len(workers) else f"rank {rank}"
+
     def usable_group(self) -> Group | None:
         """The current group; None if it was interrupted."""
         try:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from pliant.config import Home, WorkerSpec
-from pliant.errors import PliantError, UsageError
+from pliant.errors import DivergedError, PliantError, UsageError
 from pliant.training.crew import set_ambient
 from pliant.training.elastic import ElasticCrew
 from pliant.training.session import JobStopped
@@ -86,7 +86,11 @@ def _finished(crew: ElasticCrew) -> WorkerFinished:
 
 
 def _failed(crew: ElasticCrew, error: BaseException, text: str) -> int:
-    crew.tell(WorkerFailed(error=f"{type(error).__name__}: {error}", traceback=text))
+    if isinstance(error, DivergedError):
+        crew.tell(WorkerFailed(error=str(error), traceback="", kind="diverged"))
+        text = str(error).splitlines()[0] + "\n"
+    else:
+        crew.tell(WorkerFailed(error=f"{type(error).__name__}: {error}", traceback=text))
     print(text, file=sys.stderr, end="")
     return SCRIPT_RAISED
 

@@ -101,6 +101,7 @@ def main():
             average.update(model)
             book.digest(job, step, model, optimizer, scheduler, average)
     book.write("end", "weights", job.weights_sha256())
+    book.write("end", "agreed", job.session.position.agreed)
 
 
 if __name__ == "__main__":
