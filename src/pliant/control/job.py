@@ -34,6 +34,7 @@ from pliant.wire.messages import (
     FormGeneration,
     Interrupt,
     Member,
+    MilestonePassed,
     Retire,
     StartWorker,
     StopAgent,
@@ -69,6 +70,8 @@ class Job:
         self.recipes: dict[int, WorkerReady] = {}
         """By call: all workers must have the same."""
         self.rehearse = True
+        self.at_milestone: tuple[WorkerId, int] | None = None
+        """Who waits before which step for the plan's events to be started."""
         self.calls: dict[int, CallEnded] = {}
         self.schedule = Schedule(spec.plan)
         self.awaited_since_s: dict[WorkerId, float] = {}
@@ -166,6 +169,24 @@ class Job:
         while not self.over and self.schedule.waits and self._at_rest():
             for event in self.schedule.due():
                 self._happen(event, step=max(self.schedule.reached, self.progress.step))
+        self._answer_milestone()
+
+    def _answer_milestone(self) -> None:
+        """Let the main worker go on; with a patient plan only once nobody is on the way, and a step at a time until
+        all has taken effect.
+        """
+        if self.at_milestone is None or self.over:
+            return
+        worker, step = self.at_milestone
+        again = False
+        if self.spec.patient_plan and not self.workers[worker].gone:
+            live = [record for record in self.workers.values() if not (record.gone or record.retired)]
+            if any(record.doomed or not (record.ready or record.entered or record.leaving) for record in live):
+                return
+            again = not self._at_rest() or self.schedule.is_due
+        self.at_milestone = None
+        if not self.workers[worker].gone:
+            self.workers[worker].send(MilestonePassed(step, again))
 
     def _at_rest(self) -> bool:
         """As many workers train as are wanted, and nobody is on the way in or out."""

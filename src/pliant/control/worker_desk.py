@@ -13,6 +13,7 @@ from pliant.control.links import Link, WorkerRecord
 from pliant.errors import ProtocolError
 from pliant.ids import Generation, WorkerId
 from pliant.membership import events as ev
+from pliant.wire.api import JobSpec
 from pliant.wire.messages import (
     CallEnded,
     GenerationEntered,
@@ -37,6 +38,7 @@ from pliant.wire.messages import (
 
 _log = logging.getLogger(__name__)
 _MOST_CALLS = 100_000
+_PATIENT_WAIT_S = 120.0
 _MOST_ERROR_TEXT = 100_000
 
 
@@ -123,7 +125,17 @@ def _welcome(job: Job) -> Welcome:
         step=job.progress.step,
         epoch=job.progress.epoch,
         loss=job.progress.loss,
-        rules=JobRules(deal=job.spec.deal, check_every=job.spec.check_every),
+        rules=_rules(job.spec),
+    )
+
+
+def _rules(spec: JobSpec) -> JobRules:
+    return JobRules(
+        deal=spec.deal,
+        check_every=spec.check_every,
+        trace=spec.trace,
+        stop_after=spec.stop_after,
+        milestone_wait_s=_PATIENT_WAIT_S if spec.patient_plan else JobRules().milestone_wait_s,
     )
 
 
@@ -183,9 +195,8 @@ def _milestone(job: Job, record: WorkerRecord, message: MilestoneReached) -> Non
     if not record.entered:
         raise ProtocolError(f"MilestoneReached of {record.worker}, which has not entered any generation")
     job.schedule.reach(message.step)
+    job.at_milestone = (record.worker, message.step)
     job.follow_plan()
-    if not record.gone:
-        record.send(MilestonePassed(message.step))
 
 
 def _broken(job: Job, record: WorkerRecord, message: GenerationFailed | Interrupted) -> None:

@@ -45,8 +45,6 @@ START_PATIENCE_S = 10.0
 """Until the coordinator says what the user chose."""
 ORPHAN_PATIENCES = 6.0
 """A worker that waits for a coordinator that has been away for so many times the patience gives up."""
-MILESTONE_WAIT_S = 5.0
-"""A coordinator that is away must not hold up training."""
 DISMISSAL_WAIT_S = 2.0
 
 
@@ -63,6 +61,7 @@ class ElasticCrew:
         self._changed = threading.Condition()
         self._welcome: Welcome | None = None
         self._passed: set[int] = set()
+        self._again: set[int] = set()
         self._calls: dict[int, tuple[str, Any]] = {}
         self._stop = self._isolated = False
         self._connected_s = time.monotonic()
@@ -108,7 +107,7 @@ class ElasticCrew:
     @property
     def milestones(self) -> frozenset[int]:
         """Steps before which the plan has something to do and has not done it yet."""
-        return frozenset(self._welcomed().milestones) - self._passed
+        return frozenset(self._welcomed().milestones).union(self._again) - self._passed
 
     def register(self, job: Any) -> None:
         """The script has made its job; one per worker."""
@@ -182,10 +181,10 @@ class ElasticCrew:
         self._socket.send(message)
 
     def milestone(self, step: int) -> None:
-        """Wait until the plan's events before ``step`` have been started, a few seconds at most."""
+        """Wait until the plan's events before ``step`` have been started, ``rules.milestone_wait_s`` at most."""
         self.tell(MilestoneReached(step=step))
         with self._changed:
-            self._changed.wait_for(lambda: step in self._passed, MILESTONE_WAIT_S)
+            self._changed.wait_for(lambda: step in self._passed, self.rules.milestone_wait_s)
             self._passed.add(step)
 
     def leave(self, reason: str) -> None:
@@ -230,6 +229,8 @@ class ElasticCrew:
             case MilestonePassed():
                 with self._changed:
                     self._passed.add(message.step)
+                    if message.again:
+                        self._again.add(message.step + 1)
                     self._changed.notify_all()
             case Misbehave():
                 self._misbehave(message)

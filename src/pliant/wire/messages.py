@@ -243,9 +243,13 @@ class Interrupt(Message, frozen=True):
 
 
 class MilestonePassed(Message, frozen=True):
-    """The plan's events for ``step`` have been started."""
+    """The plan's events for ``step`` have been started.
+
+    ``again``: not all of them have taken effect, and the plan is patient: ask again before the next step.
+    """
 
     step: int
+    again: bool = False
 
 
 class StopJob(Message, frozen=True):
