@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(problem(f"jobs are running: {', '.join(running)}", f"{stops}, or `pliant down --force`"))
     with Client.of(home) as client:
         _stop_jobs(client, running)
-    if not _end(address):
+    if not end_coordinator(address):
         note(f"error: the coordinator (pid {address.pid}) has not ended within {DEADLINE_S:g} s")
         return ERROR
     if given.json:
@@ -59,7 +59,7 @@ def _stop_jobs(client: Client, names: Sequence[str]) -> None:
         time.sleep(0.05)
 
 
-def _end(address: Address) -> bool:
+def end_coordinator(address: Address) -> bool:
     """SIGTERM, and wait for the end. The process answered with our token just now: it is the right one."""
     try:
         # A descriptor sees the end at once; the number lives on until some parent has collected the process.

@@ -21,6 +21,7 @@ VERBS = {
     "status": "show jobs, or one job and its workers",
     "stop": "stop a job at its next step boundary, or at once",
     "events": "show what happened to a job, and what each event cost",
+    "verify": "prove that a script ends with the same bits whatever happens, or name what breaks that",
     "up": "start the coordinator and leave it running",
     "down": "end the coordinator",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -32,6 +33,16 @@ def main(argv: Sequence[str]) -> int:
     options = check_options(run_parser().parse_args(argv))
     home = Home(home_dir().absolute())
     ensure_coordinator(home)
+    spec, agent = start_job(home, options)
+    return asyncio.run(RunSession(home, options, spec=spec, agent=agent, view=choose_view(options)).run())
+
+
+def start_job(home: Home, options: RunOptions) -> tuple[JobSpec, subprocess.Popen[bytes]]:
+    """Create the job and start its agent. On failure there is neither.
+
+    Raises:
+        ConfigError, CoordinatorError: See :func:`create_job`.
+    """
     with Client.of(home) as client:
         spec = create_job(client, options)
         try:
@@ -42,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         except BaseException:
             client.stop(spec.name, now=True)
             raise
-    return asyncio.run(RunSession(home, options, spec=spec, agent=agent, view=choose_view(options)).run())
+    return spec, agent
 
 
 def create_job(client: Client, options: RunOptions) -> JobSpec:

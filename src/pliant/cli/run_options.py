@@ -89,14 +89,14 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
             )
         )
     low, high, start = _bounds(given, cores or len(os.sched_getaffinity(0)), problems)
-    threads = _whole("--threads", given.threads, problems)
+    threads = whole_number("--threads", given.threads, problems)
     plan, plan_problems = read_plan(given.plan, bounds=(low, high)) if given.plan is not None else ([], [])
     problems += plan_problems
     if given.report is not None:
         problems += _report_problems(given.report)
     if given.deal not in ("speed", "even"):
         problems.append(problem(f"--deal {given.deal} is unknown", "use speed (as measured, the default) or even"))
-    check_every = _whole("--check-every", given.check_every, problems, least=0)
+    check_every = whole_number("--check-every", given.check_every, problems, least=0)
     patience_s = _seconds("--patience", given.patience, problems)
     if problems:
         raise ConfigError(problems)
@@ -159,7 +159,8 @@ def _start(text: str | None, bounds: tuple[int, int], problems: list[str]) -> in
     return low
 
 
-def _whole(option: str, text: str, problems: list[str], *, least: int = 1) -> int:
+def whole_number(option: str, text: str, problems: list[str], *, least: int = 1) -> int:
+    """The number in ``text``; if it is none, a problem is added and something harmless returned."""
     if re.fullmatch(r"\+?\d{1,6}", text) and int(text) >= least:
         return int(text)
     problems.append(

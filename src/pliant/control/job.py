@@ -183,7 +183,7 @@ class Job:
             live = [record for record in self.workers.values() if not (record.gone or record.retired)]
             if any(record.doomed or not (record.ready or record.entered or record.leaving) for record in live):
                 return
-            again = not self._at_rest() or self.schedule.is_due
+            again = not self._at_rest() or self.schedule.waits
         self.at_milestone = None
         if not self.workers[worker].gone:
             self.workers[worker].send(MilestonePassed(step, again))

@@ -47,11 +47,6 @@ class Schedule:
         self._waiting = self._waiting[len(due) :]
         return due
 
-    @property
-    def is_due(self) -> bool:
-        """Something has been reached and has not happened yet."""
-        return bool(self._waiting) and self._waiting[0].at_step <= self.reached
-
     def unreached(self) -> list[PlanEvent]:
         """What has not happened."""
         return list(self._waiting)

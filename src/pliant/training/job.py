@@ -20,8 +20,9 @@ from pliant.training.evaluate import Evaluation, evaluating
 from pliant.training.guards import checked_tracked, guard_optimizers
 from pliant.training.passes import LiveStep, OnNonFinite, RehearsalStep, StepRules
 from pliant.training.progress import Progress
-from pliant.training.session import Session
+from pliant.training.session import JobStopped, Session
 from pliant.training.step import Step
+from pliant.training.trace import Recorder
 from pliant.transfer.fingerprint import weights_sha256
 from pliant.wire.messages import CallEnded, WorkerReady
 
@@ -46,6 +47,7 @@ class Job:
         self._epochs: dict[Loader, int] = {}
         """Epochs begun; by the loader itself, because an ``id`` is used again once a loader is gone."""
         self._live: LiveStep | None = None
+        self._recorder: Recorder | None = None
         guard_optimizers(tracked, lambda: self._live.where() if self._live is not None else None)
 
     @property
@@ -148,6 +150,8 @@ class Job:
             source.close()
         for engine in self._engines.values():
             engine.close()
+        if self._recorder is not None:
+            self._recorder.close()
 
     # ------------------------------------------------------------ steps
 
@@ -156,16 +160,15 @@ class Job:
         if position.step_of_call == 0:
             position.epoch, position.step_of_epoch = first_epoch, 0
         engine, source = self._engine(loader.shards), self._source(loader)
-        rules = StepRules(
-            loader.seed,
-            loader.samples_per_shard,
-            self._on_nonfinite,
-            self._overlap,
-            check_every=session.crew.rules.check_every,
-        )
-        while epochs is None or position.epoch < first_epoch + epochs:
+        rules = self._step_rules(loader)
+        while True:
+            if rules.recorder is not None:
+                rules.recorder.before_step(position.step)
+            if epochs is not None and position.epoch >= first_epoch + epochs:
+                return
             if steps is not None and position.step_of_call >= steps:
                 return
+            self._stop_after(session.crew.rules.stop_after)
             session.boundary()
             self._progress.before(position.step, main=session.is_main)
             seed_streams(loader.seed, "head", position.call, position.step)
@@ -180,6 +183,27 @@ class Job:
                 raise
             self._live = None
             self._finish(loader, live, step)
+
+    def _step_rules(self, loader: Loader) -> StepRules:
+        rules = self.session.crew.rules
+        if rules.trace and self._recorder is None:
+            self._recorder = Recorder(rules.trace, self.session.crew, self._tracked)
+            self._recorder.watch.add("dataset", loader.dataset)
+        return StepRules(
+            loader.seed,
+            loader.samples_per_shard,
+            self._on_nonfinite,
+            self._overlap,
+            check_every=rules.check_every,
+            stream=loader.size is None,
+            recorder=self._recorder,
+        )
+
+    def _stop_after(self, steps: int) -> None:
+        """End the script here, on all workers alike, if the job was started for so many steps only."""
+        if steps and self.session.position.step >= steps:
+            self.session.leaving = self.session.stopping = True
+            raise JobStopped(f"ended after {steps} steps, as asked")
 
     def _finish(self, loader: Loader, live: LiveStep, step: Step) -> None:
         if live.running or not step.passes:

@@ -18,6 +18,7 @@ from pliant.training.guards import checked_loss, checked_weight
 from pliant.training.pace import dawdle, now_s
 from pliant.training.session import Session
 from pliant.training.step import Step
+from pliant.training.trace import Recorder
 from pliant.transfer.state_digests import state_digests
 
 OnNonFinite = Literal["stop", "skip", "continue"]
@@ -45,6 +46,10 @@ class StepRules:
     overlap: bool
     check_every: int = 0
     """Steps between comparisons of the workers' state; 0: never."""
+    stream: bool = False
+    """The dataset is a function that gives each shard's stream."""
+    recorder: Recorder | None = None
+    """Writes down what is computed, for ``pliant verify``."""
 
 
 class LiveStep:
@@ -177,6 +182,9 @@ class LiveStep:
             return
         here = self._shard = OpenShard(shard, batch.samples, last)
         seed_streams(self._rules.seed, "train", position.call, position.step, step.passes, shard)
+        recorder = self._rules.recorder
+        if recorder is not None:
+            recorder.shard_begins(batch.data)
         yield batch.data
         if here.backward_calls == 0:
             raise UsageError(
@@ -187,6 +195,14 @@ class LiveStep:
         dawdle(began_s, self._session.crew.slow)
         self._engine.close_shard(shard, scale=here.scale, loss=here.loss)
         self._computed.add(shard)
+        if recorder is not None:
+            recorder.shard_ends(
+                step=position.step,
+                pass_number=step.passes,
+                shard=shard,
+                loss=float(here.loss),
+                stream=self._rules.stream,
+            )
 
     def _batch(self, shard: int) -> Batch | None:
         position = self._session.position
@@ -226,6 +242,8 @@ class LiveStep:
         self._engine.commit(result, skip=not finite and self._rules.on_nonfinite == "skip")
         self.samples = sum(flags.samples for flags in result.flags)
         self.more = sorted({shard for flags in result.flags for shard in flags.more})
+        if self._rules.recorder is not None:
+            self._rules.recorder.mean(step=step.number, pass_number=step.passes)
         self._session.note_flags(result.flags)
         self._session.note_paces(result.flags, shards=self.shards)
         step.done(result.loss)
