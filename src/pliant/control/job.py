@@ -178,15 +178,12 @@ class Job:
         if self.at_milestone is None or self.over:
             return
         worker, step = self.at_milestone
-        again = False
-        if self.spec.patient_plan and not self.workers[worker].gone:
-            live = [record for record in self.workers.values() if not (record.gone or record.retired)]
-            if any(record.doomed or not (record.ready or record.entered or record.leaving) for record in live):
-                return
-            again = not self._at_rest() or self.schedule.waits
+        main, patient = self.workers[worker], self.spec.patient_plan
+        if patient and not main.gone and any(record.unsettled for record in self.workers.values()):
+            return
         self.at_milestone = None
-        if not self.workers[worker].gone:
-            self.workers[worker].send(MilestonePassed(step, again))
+        if not main.gone:
+            main.send(MilestonePassed(step, again=patient and (self.schedule.waits or not self._at_rest())))
 
     def _at_rest(self) -> bool:
         """As many workers train as are wanted, and nobody is on the way in or out."""

@@ -86,6 +86,12 @@ class WorkerRecord(Peer):
     gone: bool = False
 
     @property
+    def unsettled(self) -> bool:
+        """On its way to being ready, or to its death: a patient plan waits for that."""
+        there = self.ready or self.entered or self.leaving
+        return not (self.gone or self.retired) and (self.doomed or not there)
+
+    @property
     def state(self) -> str:
         """For the status."""
         if self.finished is not None:
