@@ -38,9 +38,7 @@ def main(argv: Sequence[str]) -> int:
     if running and not given.force:
         stops = ", ".join(f"`pliant stop {name}`" for name in running)
         raise ConfigError(problem(f"jobs are running: {', '.join(running)}", f"{stops}, or `pliant down --force`"))
-    with Client.of(home) as client:
-        _stop_jobs(client, running)
-    if not end_coordinator(address):
+    if not end_coordinator(home, address, running):
         note(f"error: the coordinator (pid {address.pid}) has not ended within {DEADLINE_S:g} s")
         return ERROR
     if given.json:
@@ -59,8 +57,13 @@ def _stop_jobs(client: Client, names: Sequence[str]) -> None:
         time.sleep(0.05)
 
 
-def end_coordinator(address: Address) -> bool:
-    """SIGTERM, and wait for the end. The process answered with our token just now: it is the right one."""
+def end_coordinator(home: Home, address: Address, running: Sequence[str]) -> bool:
+    """Stop the running jobs at once, then SIGTERM, and wait for the end; False if it does not come.
+
+    ``address``: of a process that answered with our token just now, so it is the right one.
+    """
+    with Client.of(home) as client:
+        _stop_jobs(client, running)
     try:
         # A descriptor sees the end at once; the number lives on until some parent has collected the process.
         process = os.pidfd_open(address.pid)

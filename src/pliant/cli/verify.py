@@ -11,14 +11,12 @@ from pathlib import Path
 import msgspec
 
 from pliant.cli import exit_codes
-from pliant.cli.down import end_coordinator
 from pliant.cli.output import note, print_json, problem
 from pliant.cli.verify_causes import describe
 from pliant.cli.verify_options import VerifyOptions, check_verify_options, verify_parser
 from pliant.cli.verify_plan import Diagnosis, diagnose, disturbances, needs_second
 from pliant.cli.verify_runs import Finished, Runs
 from pliant.errors import ConfigError
-from pliant.wire.http import find_coordinator
 
 _JOINED, _KILLED, _LEFT = ("workers_joined",), ("worker_lost",), ("worker_left", "workers_shrunk")
 
@@ -50,9 +48,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         code = _verify(runs, options)
     finally:
-        address = find_coordinator(runs.home)
-        if address is not None:
-            end_coordinator(address)
+        runs.close()
         if options.keep is None and code in (exit_codes.OK, exit_codes.DIVERGED):
             shutil.rmtree(directory, ignore_errors=True)
         else:

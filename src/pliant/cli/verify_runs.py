@@ -11,14 +11,16 @@ from pathlib import Path
 import msgspec
 
 from pliant.backends.coordinator_process import ensure_coordinator
+from pliant.cli.down import end_coordinator
 from pliant.cli.run import start_job
 from pliant.cli.run_options import RunOptions
 from pliant.cli.run_session import RunSession
 from pliant.cli.verify_traces import Run, read_run
 from pliant.config import Home
 from pliant.dashboard.plain import worker_line
+from pliant.dashboard.words import is_over
 from pliant.wire.api import Event, JobStatus, PlanEvent, Report
-from pliant.wire.http import Client
+from pliant.wire.http import Client, find_coordinator
 
 _KEPT_LINES = 40
 
@@ -49,10 +51,13 @@ class Runs:
         self._directory, self._options = directory, options
         ensure_coordinator(self._home)
 
-    @property
-    def home(self) -> Home:
-        """Of the coordinator that serves all runs."""
-        return self._home
+    def close(self) -> None:
+        """End the coordinator, and a job that is left of a run which was broken off."""
+        address = find_coordinator(self._home)
+        if address is not None:
+            with Client.of(self._home) as client:
+                running = [job.name for job in client.list_jobs() if not is_over(job)]
+            end_coordinator(self._home, address, running)
 
     def run(self, name: str, *, steps: int, workers: int = 1, plan: Sequence[PlanEvent] = ()) -> Finished:
         """Run the script for ``steps`` steps, beginning with up to two workers.
