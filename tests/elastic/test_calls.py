@@ -2,7 +2,6 @@
 
 import pytest
 from elastic_books import assert_exactly_once, assert_same_bits
-from elastic_lab import is_alive, wait_until
 
 DELAY = ("--delay", 0.01)
 
@@ -48,8 +47,7 @@ def test_a_newcomer_joins_in_a_measurement_and_a_worker_dies_in_one(lab, tmp_pat
     job = lab.run(tmp_path, "calls.py", *DELAY, workers="1:3", start=2)
     job.hold("evaluate", "w2")
     job.wait_held("evaluate", "w2")
-    pid = job.signal("w2")
-    wait_until(lambda: not is_alive(pid), "w2 is gone")
+    job.kill("w2")
     ended = job.end()
     check(ended, reference)
     check_measured(ended, reference)
