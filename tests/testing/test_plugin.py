@@ -73,12 +73,16 @@ def test_all_faults(elastic):
     job.wait_workers(2)
     job.scale(3)
     assert len(job.wait_event("workers_joined", count=2)) >= 2
-    job.wait_step(job.status().step + 2)
     job.wait_workers(3)
+    for dead in (job.kill_coordinator(), job.kill_agent()):
+        assert not is_alive(dead)
+    job.kill(rank=2)
+    job.wait_workers(3)  # which takes another coordinator and another agent
+    job.wait_step(job.status().step + 2)
     assert len(job.kill_all()) == 3
     result = job.end(4)
     assert result.steps > 0
-    assert len(result.events_of("worker_lost")) == 4
+    assert len(result.events_of("worker_lost")) == 5
     with pytest.raises(AssertionError, match="did not come to an end"):
         assert_same_weights(result, result)
     with pytest.raises(TypeError, match="rank=0"):

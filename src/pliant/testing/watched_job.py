@@ -66,17 +66,23 @@ class WatchedJob:
 
     def status(self) -> JobStatus | None:
         """What the coordinator says now; None before the job exists, and while no coordinator answers."""
+        return self._look(lambda client: client.job(self.name))
+
+    def events(self, *kinds: str) -> list[Event]:
+        """What has happened to the job so far: all of it, or some kinds (``worker_lost``, ``workers_joined``, ...).
+
+        Empty before the job exists, and while no coordinator answers.
+        """
+        found = self._look(lambda client: client.events(self.name)) or []
+        return [event for event in found if not kinds or event.kind in kinds]
+
+    def _look(self, call: Callable[[Client], Value]) -> Value | None:
         try:
-            return self.lab.ask(lambda client: client.job(self.name))
+            return self.lab.ask(call)
         except CoordinatorError as error:
             if error.status in (0, _NOT_FOUND):
                 return None
             raise
-
-    def events(self, *kinds: str) -> list[Event]:
-        """What has happened to the job so far: all of it, or some kinds (``worker_lost``, ``workers_joined``, ...)."""
-        found = self.lab.ask(lambda client: client.events(self.name))
-        return [event for event in found if not kinds or event.kind in kinds]
 
     def output(self) -> str:
         """The end of what the command has printed so far."""
