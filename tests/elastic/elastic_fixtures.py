@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -46,6 +47,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trace
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 out = shared / key
                 if not (out / "done").exists():
+                    shutil.rmtree(out, ignore_errors=True)  # half a book of a run that failed
                     command = [sys.executable, str(SCRIPTS / script), "--out", str(out), *words]
                     subprocess.run(command, check=True, timeout=DEADLINE_S, capture_output=True)
                     (out / "done").touch()
