@@ -1,6 +1,7 @@
 """The plugin as a user has it: a test file of their own, run by a pytest of its own."""
 
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -8,13 +9,22 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(360)
+DEADLINE_S = 300
 ROOT = Path(__file__).resolve().parents[2]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "pliant.testing.plugin", "-p", "no:cacheprovider"]
 
 
 def run_pytest(directory: Path, *words: object) -> subprocess.CompletedProcess[str]:
     command = [*PYTEST, *(str(word) for word in words)]
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=170, check=False)
+    process = subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        output, errors = process.communicate(timeout=DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)  # it ends its own jobs then
+        output, errors = process.communicate()
+        errors += f"\nnot done within {DEADLINE_S} s"
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def outcome(result: subprocess.CompletedProcess[str]) -> str:
