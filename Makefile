@@ -2,6 +2,8 @@
 #   make demo    the elastic GPT: grows, is killed, shrinks, and ends with the very same weights
 #   make test    the whole test suite            make lint    style, types and import contracts
 #   make bench   measure, into benchmarks/results (QUICK=1: a short look)
+#   make bench-peers  beside plain DDP, torchrun, torchft and Ray Train (QUICK=1: one run of each)
+#   make storm   hundreds of kills, hangs and coordinator kills over one run (N=500)
 #   make format  let ruff rewrite the layout     make clean   remove what these left behind
 
 SHELL := /bin/bash
@@ -11,7 +13,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test bench lint format clean
+PEERS_VENV ?= .venv-peers
+PEERS_READY := $(PEERS_VENV)/.ready
+
+.PHONY: help setup demo test bench bench-peers storm lint format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -31,6 +36,16 @@ test: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
+$(PEERS_READY): pyproject.toml constraints.txt .ci/setup-peers
+	@PYTHON="$(PYTHON)" PEERS_VENV="$(PEERS_VENV)" .ci/setup-peers
+	@touch $@
+
+bench-peers: $(PEERS_READY)
+	@$(PEERS_VENV)/bin/python -m benchmarks.peers $(if $(QUICK),--quick) $(PEERS_ARGS)
+
+storm: $(READY)
+	@$(BIN)/python -m benchmarks.storm $(if $(N),--faults $(N)) $(STORM_ARGS)
+
 lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -42,5 +57,5 @@ format: $(READY)
 	@$(BIN)/ruff format .
 
 clean:
-	@rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(PEERS_VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
