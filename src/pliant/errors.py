@@ -34,6 +34,11 @@ class StateError(PliantError):
 class ConnectionLostError(PliantError):
     """A peer or the coordinator is gone. Internal: recovery handles it, users never see it raised."""
 
+    def __init__(self, message: str, *, peer: str | None = None) -> None:
+        self.peer = peer
+        """The worker that was lost, where it is known."""
+        super().__init__(message)
+
 
 class GenerationOverError(ConnectionLostError):
     """The process group in use was aborted because its generation ended."""

@@ -5,6 +5,7 @@ from comm_helpers import tcp_pair
 
 from pliant.comm.channel import HEADER, Channel
 from pliant.errors import ConnectionLostError
+from pliant.timeouts import Timeouts
 
 
 class Sink:
@@ -26,7 +27,7 @@ class Sink:
 @pytest.fixture
 def pair():
     left, right = tcp_pair()
-    yield Channel(left, 1), Channel(right, 0)
+    yield Channel(left, 1, timeouts=Timeouts()), Channel(right, 0, timeouts=Timeouts())
     left.close()
     right.close()
 

@@ -205,7 +205,7 @@ def test_a_recovery_follows_an_interrupt(workers):
 
 def test_a_planned_group_that_cannot_form_is_reported_as_unused(workers):
     found_together(workers)
-    workers[0].groups.patience_s = 0.05
+    workers[0].groups.set_patience(0.05)
     workers[0].groups.on_form(command(2, "planned", workers[0], ABSENT))
     (report,) = workers[0].wait_sent(1)
     assert isinstance(report, GenerationFailed)
@@ -216,7 +216,7 @@ def test_a_planned_group_that_cannot_form_is_reported_as_unused(workers):
 
 
 def test_a_founding_group_that_cannot_form_is_reported(workers):
-    workers[0].groups.patience_s = 0.05
+    workers[0].groups.set_patience(0.05)
     workers[0].groups.on_form(command(1, "founding", workers[0], ABSENT))
     (report,) = workers[0].wait_sent(1)
     assert (report.generation, report.unused) == (1, False)
@@ -241,6 +241,40 @@ def test_a_lost_peer_is_reported_once_and_not_when_it_is_known(workers):
     workers[1].groups.on_interrupt(1)
     workers[1].groups.broke(groups[1], GenerationOverError("generation 1 is over"))
     assert workers[1].sent == [Interrupted(generation=1, stateful=True, entered=1)]
+
+
+def test_a_lost_peer_is_named(workers):
+    groups = found_together(workers)
+    waiting = start(lambda: groups[0].exchange(b""))
+    workers[1].listener.close()
+    groups[1].abort()
+    error = waiting.exception(DEADLINE_S)
+    assert isinstance(error, ConnectionLostError)
+    workers[0].groups.broke(groups[0], error)
+    (said,) = workers[0].sent
+    assert (said.generation, said.peer) == (1, "w2")
+    assert "w2 (rank 1)" in said.reason
+
+
+def test_an_interrupt_is_answered_with_whom_this_worker_has_lost(workers):
+    groups = found_together(workers)
+    waiting = start(lambda: groups[0].exchange(b""))
+    groups[1].abort()
+    assert isinstance(waiting.exception(DEADLINE_S), ConnectionLostError)
+    workers[0].groups.on_interrupt(1)
+    assert workers[0].sent == [Interrupted(generation=1, stateful=True, entered=1, missing=["w2"])]
+
+
+def test_an_interrupt_is_answered_with_who_has_not_come_for_long_but_not_for_short(workers):
+    first, second = workers
+    first.groups.on_form(command(1, "founding", first, ABSENT))
+    first.groups.on_interrupt(1)
+    assert first.sent == [Interrupted(generation=1, stateful=False, entered=0)]
+    began = second.groups
+    began.on_form(command(1, "founding", second, ABSENT))
+    began._next.began_s -= began.timeouts.form_s / 2
+    began.on_interrupt(1)
+    assert second.sent == [Interrupted(generation=1, stateful=False, entered=0, missing=["w9"])]
 
 
 def test_a_newer_announcement_takes_the_place_of_one_that_forms(workers):

@@ -16,9 +16,9 @@ from pliant.comm import handshake
 from pliant.comm.mesh import MeshGroup
 from pliant.errors import ConnectionLostError, GenerationOverError, ProtocolError
 from pliant.ids import WorkerId, worker_number
+from pliant.timeouts import Timeouts
 from pliant.wire.messages import Member
 
-HANDSHAKE_TIMEOUT_S = 5.0
 MAX_STRANGERS = 64
 LOOK_S = 0.5
 
@@ -28,6 +28,8 @@ class MeshListener:
 
     def __init__(self, *, job: str, worker: str, key: bytes, host: str = "127.0.0.1") -> None:
         self.job, self.worker, self.host = job, worker, host
+        self.timeouts = Timeouts()
+        """Replaced once the user's choice is known."""
         self._key = key
         self._server = socket.create_server((host, 0), backlog=1024)
         self.port: int = self._server.getsockname()[1]
@@ -44,8 +46,16 @@ class MeshListener:
         *,
         timeout_s: float,
         cancelled: Callable[[], bool] = lambda: False,
+        missing: set[str] | None = None,
     ) -> MeshGroup:
         """Connect to all members of a generation. Blocking; any thread.
+
+        Args:
+            generation: its number.
+            members: all of them, this worker included.
+            timeout_s: for each of them.
+            cancelled: asked now and then.
+            missing: kept up to date: the members that are not connected yet, for other threads to read.
 
         Raises:
             ConnectionLostError: a member could not be reached or did not come within ``timeout_s``.
@@ -54,19 +64,24 @@ class MeshListener:
         rank = next(member.rank for member in members if member.worker == self.worker)
         mine = worker_number(WorkerId(self.worker))
         sockets: dict[int, socket.socket] = {}
+        missing = set() if missing is None else missing
+        missing.update(member.worker for member in members if member.rank != rank)
         try:
             for member in members:
                 if worker_number(WorkerId(member.worker)) < mine:
                     sockets[member.rank] = self._connect(generation, member, timeout_s)
+                    missing.discard(member.worker)
             for member in members:
                 if worker_number(WorkerId(member.worker)) > mine:
                     sockets[member.rank] = self._await(generation, member, timeout_s, cancelled)
+                    missing.discard(member.worker)
         except BaseException:
             for sock in sockets.values():
                 sock.close()
             raise
         self._forget_before(generation)
-        return MeshGroup(generation, rank, sockets)
+        names = {member.rank: member.worker for member in members}
+        return MeshGroup(generation, rank, sockets, names=names, timeouts=self.timeouts)
 
     def poke(self) -> None:
         """Have a waiting ``form`` look at ``cancelled`` again."""
@@ -97,7 +112,7 @@ class MeshListener:
             if sock is not None:
                 sock.close()
             raise ConnectionLostError(
-                f"{member.worker} at {member.host}:{member.port} does not answer: {error}"
+                f"{member.worker} at {member.host}:{member.port} does not answer: {error}", peer=member.worker
             ) from error
         return sock
 
@@ -109,7 +124,9 @@ class MeshListener:
                     raise GenerationOverError(f"generation {generation} was called off")
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise ConnectionLostError(f"{member.worker} did not connect within {timeout_s:g} s")
+                    raise ConnectionLostError(
+                        f"{member.worker} did not connect within {timeout_s:g} s", peer=member.worker
+                    )
                 self._changed.wait(min(left, LOOK_S))
             return self._waiting.pop((generation, member.worker))
 
@@ -126,7 +143,7 @@ class MeshListener:
 
     def _welcome(self, sock: socket.socket) -> None:
         try:
-            sock.settimeout(HANDSHAKE_TIMEOUT_S)
+            sock.settimeout(self.timeouts.handshake_s)
             hello = handshake.accept(sock, self._key)
             if hello.job != self.job or hello.receiver != self.worker:
                 raise ProtocolError(f"meant for {hello.receiver} of job {hello.job}")

@@ -11,11 +11,13 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from pliant.comm.base import Handler
 from pliant.comm.channel import Channel
 from pliant.errors import ConnectionLostError, GenerationOverError, ProtocolError
+from pliant.timeouts import Timeouts
 
 EXCHANGE_KIND = 1
 MAX_EXCHANGE_BYTES = 64 << 20
@@ -24,11 +26,28 @@ MAX_EXCHANGE_BYTES = 64 << 20
 class MeshGroup:
     """A :class:`pliant.comm.base.Group` over connected sockets."""
 
-    def __init__(self, generation: int, rank: int, sockets: Mapping[int, socket.socket]) -> None:
+    def __init__(
+        self,
+        generation: int,
+        rank: int,
+        sockets: Mapping[int, socket.socket],
+        *,
+        names: Mapping[int, str] | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        """Args: ``sockets`` and ``names`` (the workers', for messages) by rank; ``timeouts``: when a link is dead."""
         self.generation = generation
         self.rank = rank
         self.size = len(sockets) + 1
-        self._channels = {peer: Channel(sock, peer) for peer, sock in sorted(sockets.items())}
+        self.lost: str | None = None
+        """The worker whose connection broke."""
+        self._timeouts = timeouts or Timeouts()
+        names = names or {}
+        self._channels = {
+            peer: Channel(sock, peer, name=names.get(peer), timeouts=self._timeouts)
+            for peer, sock in sorted(sockets.items())
+        }
+        self._look_at_s = 0.0
         self._lock = threading.Lock()
         self._aborted = False
         self._closed = False
@@ -69,14 +88,24 @@ class MeshGroup:
                 for channel in self._channels.values():
                     progress |= channel.flush()
                     progress |= channel.pump(handler)
+                if not progress:
+                    self._look()
             except ConnectionLostError as error:
                 if self._aborted:
                     raise GenerationOverError(f"generation {self.generation} is over") from error
+                self.lost = error.peer
                 raise
             if finished and not any(channel.sending for channel in self._channels.values()):
                 return
             if not progress:
                 self._sleep(handler)
+
+    def _look(self) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._look_at_s:
+            self._look_at_s = now_s + self._timeouts.look_s
+            for channel in self._channels.values():
+                channel.look(now_s=now_s)
 
     def _sleep(self, handler: Handler) -> None:
         poll = select.poll()
@@ -87,7 +116,7 @@ class MeshGroup:
                 mask |= select.POLLIN
             if mask:
                 poll.register(channel.sock, mask)
-        for fd, _ in poll.poll():
+        for fd, _ in poll.poll(1000 * self._timeouts.look_s):
             if fd == self._wake_fd:
                 os.eventfd_read(self._wake_fd)
 

@@ -18,6 +18,7 @@ from pliant.comm.mesh import MeshGroup
 from pliant.config import Home, WorkerSpec
 from pliant.errors import GenerationOverError, UsageError
 from pliant.parallel.pass_messages import Flags
+from pliant.timeouts import DEFAULT_PATIENCE_S
 from pliant.training.groups import LOOK_S, Groups
 from pliant.training.session import JobStopped
 from pliant.wire.address import workers_url
@@ -41,12 +42,6 @@ from pliant.wire.messages import (
 )
 from pliant.wire.socket import ControlSocket
 
-START_PATIENCE_S = 10.0
-"""Until the coordinator says what the user chose."""
-ORPHAN_PATIENCES = 6.0
-"""A worker that waits for a coordinator that has been away for so many times the patience gives up."""
-DISMISSAL_WAIT_S = 2.0
-
 
 class ElasticCrew:
     """A :class:`pliant.training.crew.Crew`. Commands arrive on the control socket's thread."""
@@ -66,7 +61,7 @@ class ElasticCrew:
         self._stop = self._isolated = False
         self._connected_s = time.monotonic()
         self._listener = MeshListener(job=spec.job, worker=spec.worker, key=job_key(token, spec.job), host=spec.host)
-        self.groups = Groups(self._listener, patience_s=START_PATIENCE_S, send=self.tell, check=self._check_alive)
+        self.groups = Groups(self._listener, patience_s=DEFAULT_PATIENCE_S, send=self.tell, check=self._check_alive)
         find_url = workers_url(Home(Path(spec.home)))
         self._socket: ControlSocket[CoordinatorToWorker] = ControlSocket(
             lambda: None if self._isolated else find_url(), token, self._hello, self._on_message
@@ -184,7 +179,8 @@ class ElasticCrew:
         """Wait until the plan's events before ``step`` have been started, ``rules.milestone_wait_s`` at most."""
         self.tell(MilestoneReached(step=step))
         with self._changed:
-            self._changed.wait_for(lambda: step in self._passed, self.rules.milestone_wait_s)
+            wait_s = max(self.rules.milestone_wait_s, self.groups.timeouts.milestone_s)
+            self._changed.wait_for(lambda: step in self._passed, wait_s)
             self._passed.add(step)
 
     def leave(self, reason: str) -> None:
@@ -194,7 +190,7 @@ class ElasticCrew:
     def await_dismissal(self) -> None:
         """After the end of the script: wait, not for long, until the coordinator knows of it."""
         with self._changed:
-            self._changed.wait_for(lambda: self.retired is not None, DISMISSAL_WAIT_S)
+            self._changed.wait_for(lambda: self.retired is not None, self.groups.timeouts.dismissal_s)
 
     def close(self) -> None:
         """Deliver what is queued, then close everything."""
@@ -252,7 +248,7 @@ class ElasticCrew:
     def _on_welcome(self, welcome: Welcome) -> None:
         for call in welcome.calls:
             self._keep_call(call)
-        self.groups.patience_s = welcome.patience_s
+        self.groups.set_patience(welcome.patience_s)
         with self._changed:
             if self._welcome is None:  # on a reconnect the first answer stays in force
                 self._welcome = welcome
@@ -267,7 +263,7 @@ class ElasticCrew:
         now = time.monotonic()
         if self._socket.connected:
             self._connected_s = now
-        elif now - self._connected_s > ORPHAN_PATIENCES * self.groups.patience_s:
+        elif now - self._connected_s > self.groups.timeouts.orphan_s:
             raise JobStopped(f"no coordinator for {now - self._connected_s:.0f} s, and no way to go on without it")
 
     def _welcomed(self) -> Welcome:

@@ -16,13 +16,15 @@ Rules (docs/design/0001; the simulation in :mod:`pliant.sim` drives the same one
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pliant.comm.base import Group
 from pliant.comm.listener import MeshListener
 from pliant.comm.mesh import MeshGroup
 from pliant.errors import ConnectionLostError, GenerationOverError
+from pliant.timeouts import Timeouts
 from pliant.wire.messages import FormGeneration, GenerationFailed, GenerationKind, Interrupted, Member
 
 LOOK_S = 1.0
@@ -36,6 +38,17 @@ class Formation:
     group: MeshGroup | None = None
     included: bool = True
     over: bool = False
+    missing: set[str] = field(default_factory=set)
+    """Members that are not connected yet."""
+    began_s: float = field(default_factory=time.monotonic)
+
+    def cut_off(self, *, after_s: float) -> list[str]:
+        """Members that this worker has lost, or could not reach for ``after_s``."""
+        if self.over:
+            return []
+        if self.group is not None:
+            return [] if self.group.lost is None else [self.group.lost]
+        return list(self.missing) if time.monotonic() - self.began_s > after_s else []
 
 
 class Groups:
@@ -51,7 +64,7 @@ class Groups:
     ) -> None:
         """``check`` is called now and then while waiting; it raises if there is nothing to wait for any more."""
         self._listener, self._send, self._check = listener, send, check
-        self.patience_s = patience_s
+        self.set_patience(patience_s)
         self._changed = threading.Condition()
         self._current: Formation | None = None
         self._next: Formation | None = None
@@ -63,6 +76,10 @@ class Groups:
         self._ended: BaseException | None = None
         self.stateful = False
         self.entered = 0
+
+    def set_patience(self, patience_s: float) -> None:
+        """From here on, also for the listener."""
+        self.timeouts = self._listener.timeouts = Timeouts(patience_s)
 
     # ------------------------------------------------------------ main thread
 
@@ -143,7 +160,8 @@ class Groups:
             known = self._current is None or self._current.group is not group or self._current.over
             self._end(lambda formation: formation.group is group)
         if not known and not isinstance(error, GenerationOverError):
-            self._send(GenerationFailed(generation=group.generation, reason=str(error)))
+            peer = error.peer if isinstance(error, ConnectionLostError) else None
+            self._send(GenerationFailed(generation=group.generation, reason=str(error), peer=peer))
 
     # ------------------------------------------------------------ control thread
 
@@ -168,8 +186,16 @@ class Groups:
         """Interrupt: end all groups up to ``generation`` and answer."""
         with self._changed:
             self._interrupted = max(self._interrupted, generation)
+            missing = {
+                peer
+                for formation in (self._current, self._next, self._planned)
+                if formation is not None and formation.command.generation == generation
+                for peer in formation.cut_off(after_s=self.timeouts.form_s / 4)
+            }
             self._end(lambda formation: formation.command.generation <= generation)
-            answer = Interrupted(generation=generation, stateful=self.stateful, entered=self.entered)
+            answer = Interrupted(
+                generation=generation, stateful=self.stateful, entered=self.entered, missing=sorted(missing)
+            )
         self._send(answer)
 
     def end(self, reason: BaseException) -> None:
@@ -205,12 +231,16 @@ class Groups:
         command = formation.command
         try:
             group = self._listener.form(
-                command.generation, command.members, timeout_s=self.patience_s, cancelled=lambda: formation.over
+                command.generation,
+                command.members,
+                timeout_s=self.timeouts.form_s,
+                cancelled=lambda: formation.over,
+                missing=formation.missing,
             )
         except GenerationOverError:
             return
         except ConnectionLostError as error:
-            self._not_formed(formation, str(error))
+            self._not_formed(formation, error)
             return
         with self._changed:
             if formation.over:
@@ -220,7 +250,7 @@ class Groups:
             formation.group = group
             self._changed.notify_all()
 
-    def _not_formed(self, formation: Formation, reason: str) -> None:
+    def _not_formed(self, formation: Formation, error: ConnectionLostError) -> None:
         command = formation.command
         with self._changed:
             if formation.over:
@@ -228,7 +258,7 @@ class Groups:
             formation.over = True
             unused = command.kind == "planned" and self._told < command.generation
             self._end(lambda other: other is formation)
-        self._send(GenerationFailed(generation=command.generation, reason=reason, unused=unused))
+        self._send(GenerationFailed(generation=command.generation, reason=str(error), peer=error.peer, unused=unused))
 
 
 def _close(formation: Formation) -> None:

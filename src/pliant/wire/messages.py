@@ -97,6 +97,8 @@ class Interrupted(Message, frozen=True):
     generation: int
     stateful: bool
     entered: int = 0
+    missing: list[str] = []
+    """Members that this worker has lost, or has not reached for long, while they may be well."""
 
 
 class StepsCommitted(Message, frozen=True):
