@@ -34,9 +34,11 @@ class StateError(PliantError):
 class ConnectionLostError(PliantError):
     """A peer or the coordinator is gone. Internal: recovery handles it, users never see it raised."""
 
-    def __init__(self, message: str, *, peer: str | None = None) -> None:
+    def __init__(self, message: str, *, peer: str | None = None, closed: bool = False) -> None:
         self.peer = peer
         """The worker that was lost, where it is known."""
+        self.closed = closed
+        """Its end was closed or reset, as a worker does that has lost another one: it need not be the one to blame."""
         super().__init__(message)
 
 

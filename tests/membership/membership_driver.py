@@ -37,12 +37,22 @@ class Driver:
     def enter(self, generation: int, *workers: str) -> list[ev.Decision]:
         return [d for w in workers for d in self.hear(ev.WorkerEntered(WorkerId(w), Generation(generation)))]
 
-    def answer(self, generation: int, *, entered: int = 0, stateful: bool = True, who: tuple[str, ...]) -> list[Any]:
-        return [
-            d
-            for w in who
-            for d in self.hear(ev.WorkerInterrupted(WorkerId(w), Generation(generation), stateful, Generation(entered)))
-        ]
+    def answer(
+        self,
+        generation: int,
+        *,
+        entered: int = 0,
+        stateful: bool = True,
+        who: tuple[str, ...],
+        missing: dict[str, str] | None = None,
+    ) -> list[Any]:
+        """``missing``: for some of ``who``, the one that it does not reach."""
+        said: list[Any] = []
+        for w in who:
+            lost = tuple(WorkerId(name) for name in [(missing or {}).get(w)] if name)
+            event = ev.WorkerInterrupted(WorkerId(w), Generation(generation), stateful, Generation(entered), lost)
+            said += self.hear(event)
+        return said
 
     def gone(self, *workers: str) -> list[ev.Decision]:
         return [d for w in workers for d in self.hear(ev.WorkerGone(WorkerId(w)))]
@@ -50,8 +60,11 @@ class Driver:
     def leave(self, *workers: str) -> list[ev.Decision]:
         return [d for w in workers for d in self.hear(ev.WorkerAskedToLeave(WorkerId(w)))]
 
-    def broke(self, generation: int, worker: str, *, unused: bool = False) -> list[ev.Decision]:
-        return self.hear(ev.GenerationBroke(WorkerId(worker), Generation(generation), unused))
+    def broke(
+        self, generation: int, worker: str, *, unused: bool = False, peer: str | None = None, closed: bool = False
+    ) -> list[ev.Decision]:
+        lost = None if peer is None else WorkerId(peer)
+        return self.hear(ev.GenerationBroke(WorkerId(worker), Generation(generation), unused, lost, closed))
 
     def ended(self, *workers: str) -> list[ev.Decision]:
         return [d for w in workers for d in self.hear(ev.WorkerEnded(WorkerId(w)))]
@@ -84,6 +97,8 @@ def brief(decisions: list[ev.Decision]) -> list[tuple[Any, ...]]:
                 short.append(("stop", " ".join(decision.to)))
             case ev.RetireWorker():
                 short.append(("retire", decision.worker))
+            case ev.ExpelWorker():
+                short.append(("expel", decision.worker))
             case ev.EndJob():
                 short.append(("end", decision.outcome))
     return short

@@ -50,9 +50,15 @@ class History:
                     assert to
                     for worker in to:
                         self.pending.append(
-                            ev.WorkerInterrupted(worker, generation, self.rng.random() < 0.8, generation)
+                            ev.WorkerInterrupted(
+                                worker,
+                                generation,
+                                self.rng.random() < 0.8,
+                                generation,
+                                tuple(self.anybody() for _ in range(self.rng.randint(0, 2))),
+                            )
                         )
-                case ev.RetireWorker(worker):
+                case ev.RetireWorker(worker) | ev.ExpelWorker(worker):
                     self.pending.append(ev.WorkerGone(worker))
                 case ev.AskToStop(to):
                     assert to
@@ -77,7 +83,9 @@ class History:
             ev.WorkerGone(worker if rng.random() < 0.5 or not members else rng.choice(members)),
             ev.WorkerAskedToLeave(worker),
             ev.TargetChanged(rng.randint(self.minimum, SHARDS)),
-            ev.GenerationBroke(worker, Generation(self.newest), rng.random() < 0.5),
+            ev.GenerationBroke(
+                worker, Generation(self.newest), rng.random() < 0.5, self.anybody(), closed=rng.random() < 0.3
+            ),
         ]
         if self.ends and rng.random() < 0.1:
             plausible += [ev.StopAsked(), ev.WorkerEnded(worker)]

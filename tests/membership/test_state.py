@@ -8,6 +8,7 @@ from membership_driver import Driver, brief
 from pliant.errors import ConfigError
 from pliant.ids import WorkerId
 from pliant.membership import events as ev
+from pliant.membership.accusation_plan import MAX_DEATHLESS_BREAKS
 from pliant.membership.state import MAX_BROKEN_GENERATIONS, JobMembership
 
 # ---------------------------------------------------------------- founding
@@ -298,6 +299,91 @@ def test_a_broken_group_without_a_death_is_formed_again_with_everybody():
     assert brief(driver.broke(1, "w1")) == [("interrupt", 1, "w1 w2")]
     assert driver.broke(1, "w2") == []
     assert brief(driver.answer(1, who=("w1", "w2"))) == [("recovery", 2, "w1 w2")]
+
+
+def test_a_recovery_that_breaks_again_without_a_death_expels_the_most_accused():
+    driver = Driver.founded(4)
+    driver.broke(1, "w2", peer="w1")
+    assert brief(driver.answer(1, who=("w1", "w2", "w3", "w4"))) == [("recovery", 2, "w1 w2 w3 w4")]
+    driver.broke(2, "w2", peer="w1")
+    said = driver.answer(2, who=("w1", "w2", "w3", "w4"), missing={"w1": "w2", "w3": "w2"})
+    assert brief(said) == [("expel", "w2"), ("recovery", 3, "w1 w3 w4"), ("start", "w5")]
+    assert "cannot reach it, in generation 2" in said[0].reason
+    assert driver.job.state_of(WorkerId("w2")) == "retired"
+    assert driver.gone("w2") == [], "its exit disturbs nobody"
+
+
+def test_of_two_that_accuse_each_other_the_younger_goes():
+    driver = Driver.founded(2)
+    for generation in (1, 2):
+        driver.broke(generation, "w2", peer="w1")
+        driver.broke(generation, "w1", peer="w2")
+        said = driver.answer(generation, who=("w1", "w2"))
+    assert brief(said) == [("expel", "w2"), ("recovery", 3, "w1"), ("start", "w3")]
+
+
+def test_a_peer_that_closed_its_end_is_to_blame_only_if_nothing_better_is_known():
+    driver = Driver.founded(3)
+    for generation in (1, 2):
+        driver.broke(generation, "w1", peer="w3", closed=True)
+        driver.broke(generation, "w2", peer="w3", closed=True)
+        said = driver.answer(generation, who=("w1", "w2", "w3"), missing={"w3": "w1"})
+    assert brief(said)[0] == ("expel", "w1")
+
+
+def test_a_death_explains_a_break():
+    driver = Driver.founded(4)
+    driver.broke(1, "w1", peer="w2")
+    driver.answer(1, who=("w1", "w2", "w3", "w4"))
+    driver.broke(2, "w1", peer="w4")
+    driver.gone("w4")
+    assert brief(driver.answer(2, who=("w1", "w2", "w3")))[0] == ("recovery", 3, "w1 w2 w3")
+    driver.broke(3, "w1", peer="w2")
+    assert brief(driver.answer(3, who=("w1", "w2", "w3")))[0] == ("recovery", 4, "w1 w2 w3"), "counted anew"
+
+
+def test_founders_that_cannot_reach_each_other_do_not_try_for_ever():
+    driver = Driver(start=2)
+    driver.ready("w1", "w2")
+    driver.broke(1, "w2", peer="w1")
+    assert brief(driver.answer(1, stateful=False, who=("w1", "w2"))) == [("founding", 2, "w1 w2")]
+    driver.broke(2, "w2", peer="w1")
+    said = driver.answer(2, stateful=False, who=("w1", "w2"), missing={"w1": "w2"})
+    assert brief(said) == [("expel", "w2"), ("start", "w3")]
+    assert brief(driver.ready("w3")) == [("founding", 3, "w1 w3")]
+
+
+def test_a_founding_that_always_breaks_ends_the_job():
+    driver = Driver(start=2)
+    driver.ready("w1", "w2")
+    for _ in range(MAX_BROKEN_GENERATIONS):
+        assert driver.job.outcome is None
+        generation = driver.job.generation
+        driver.broke(generation, "w1")
+        driver.answer(generation, stateful=False, who=("w1", "w2"))
+    assert driver.job.outcome == "failed-lost"
+
+
+def test_links_that_break_under_load_again_and_again_expel_one():
+    """Every generation is entered by all, and breaks then."""
+    driver = Driver.founded(3)
+    for generation in range(1, MAX_DEATHLESS_BREAKS + 1):
+        driver.broke(generation, "w1", peer="w3", closed=True)
+        said = driver.answer(generation, who=("w1", "w2", "w3"))
+        driver.enter(generation + 1, "w1", "w2", "w3")
+        assert brief(said)[0][0] == ("expel" if generation == MAX_DEATHLESS_BREAKS else "recovery")
+
+
+def test_a_planned_change_that_went_well_ends_the_count():
+    driver = Driver.founded(2)
+    driver.broke(1, "w1", peer="w2")
+    driver.answer(1, who=("w1", "w2"))
+    driver.enter(2, "w1", "w2")
+    driver.scale(3)
+    driver.ready("w3")
+    driver.enter(3, "w1", "w2", "w3")
+    driver.broke(3, "w1", peer="w2")
+    assert brief(driver.answer(3, who=("w1", "w2", "w3")))[0] == ("recovery", 4, "w1 w2 w3")
 
 
 def test_the_job_is_lost_with_its_last_stateful_worker():

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from pliant.ids import WorkerId
 from pliant.membership import events as ev
 from pliant.membership import state
+from pliant.membership.accusation_plan import Accusations
 from pliant.membership.pace_plan import Dealer
 from pliant.sim.group import Group
 from pliant.sim.ledger import ViolationError
@@ -135,3 +137,74 @@ def test_nothing_is_left_undecided(monkeypatch):
         simulate(seed)
     assert min(checked.values()) > 20
     assert len(checked) == 3
+
+
+def calm(seed: int, *faults: Fault, **changes) -> Scenario:
+    """Four workers, and only these faults."""
+    size = {"minimum": 1, "maximum": 4, "start": 4, "target": 4, "shards": 8, "passes": 30, "slow_control": 1.0}
+    return replace(Scenario.from_seed(seed), losses=0.0, duplicates=0.0, faults=faults, **{**size, **changes})
+
+
+def run_and_expel(scenario: Scenario, monkeypatch) -> tuple[str, list[str]]:
+    """The outcome, and who was expelled because others could not reach it."""
+    expelled = []
+    world = World(scenario)
+    handle = world.membership.handle
+
+    def listen(event):
+        decisions = handle(event)
+        expelled.extend(str(d.worker) for d in decisions if isinstance(d, ev.ExpelWorker))
+        return decisions
+
+    monkeypatch.setattr(world.membership, "handle", listen)
+    return world.run().outcome, expelled
+
+
+def test_one_of_two_that_cannot_reach_each_other_is_expelled(monkeypatch):
+    counts: Counter[int] = Counter()
+    for seed in range(100):
+        outcome, expelled = run_and_expel(calm(seed, Fault(20.0, "wall")), monkeypatch)
+        assert outcome == "finished"
+        counts[len(expelled)] += 1
+    assert set(counts) <= {0, 1}, "an innocent was expelled as well"
+    assert counts[1] > 80  # else the wall fell between workers that were not in one generation any more
+
+
+def test_without_expulsion_such_a_job_would_be_lost(monkeypatch):
+    monkeypatch.setattr(Accusations, "broke", lambda self, among, *, entered_by_all: None)
+    with pytest.raises(ViolationError, match="given up although a living worker holds the state"):  # noqa: PT012
+        for seed in range(20):
+            World(calm(seed, Fault(20.0, "wall"))).run()
+
+
+def test_the_worker_that_nobody_reaches_is_the_one_to_go(monkeypatch):
+    """Not those that it accuses, however early its word comes."""
+    for seed in range(100):
+        world = World(calm(seed))
+        victim = WorkerId(f"w{1 + seed % 4}")
+
+        def isolate(world=world, victim=victim):
+            for other in [other for other in world.workers.values() if other.worker != victim]:
+                world.mesh.wall(victim, other.worker)
+                other.wall(victim)
+                world.workers[victim].wall(other.worker)
+
+        world.engine.at(20.0, isolate)
+        expelled = []
+        handle = world.membership.handle
+
+        def listen(event, handle=handle, expelled=expelled):
+            decisions = handle(event)
+            expelled.extend(d.worker for d in decisions if isinstance(d, ev.ExpelWorker))
+            return decisions
+
+        monkeypatch.setattr(world.membership, "handle", listen)
+        assert world.run().outcome == "finished"
+        assert expelled == [victim], f"seed {seed}"
+
+
+def test_frozen_workers_cost_nothing_but_themselves():
+    outcomes = Counter(
+        World(calm(seed, Fault(15.0, "freeze"), Fault(16.0, "freeze"))).run().outcome for seed in range(100)
+    )
+    assert outcomes == {"finished": 100}

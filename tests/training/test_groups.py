@@ -5,6 +5,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from pliant.comm.link import LinkWatch
 from pliant.comm.listener import MeshListener
 from pliant.errors import ConnectionLostError, GenerationOverError
 from pliant.training.groups import Groups
@@ -252,15 +253,16 @@ def test_a_lost_peer_is_named(workers):
     assert isinstance(error, ConnectionLostError)
     workers[0].groups.broke(groups[0], error)
     (said,) = workers[0].sent
-    assert (said.generation, said.peer) == (1, "w2")
+    assert (said.generation, said.peer, said.closed) == (1, "w2", True)
     assert "w2 (rank 1)" in said.reason
 
 
-def test_an_interrupt_is_answered_with_whom_this_worker_has_lost(workers):
+def test_an_interrupt_is_answered_with_who_does_not_answer(workers, monkeypatch):
+    monkeypatch.setattr(LinkWatch, "is_dead", lambda self, state, *, now_s: True)
     groups = found_together(workers)
-    waiting = start(lambda: groups[0].exchange(b""))
-    groups[1].abort()
-    assert isinstance(waiting.exception(DEADLINE_S), ConnectionLostError)
+    error = start(lambda: groups[0].exchange(b"")).exception(DEADLINE_S)
+    assert isinstance(error, ConnectionLostError)
+    assert not error.closed
     workers[0].groups.on_interrupt(1)
     assert workers[0].sent == [Interrupted(generation=1, stateful=True, entered=1, missing=["w2"])]
 

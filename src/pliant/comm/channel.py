@@ -73,7 +73,7 @@ class Channel:
             except BlockingIOError:
                 break
             except OSError as error:
-                raise self._lost(f": {error}") from error
+                raise self._lost(f": {error}", closed=isinstance(error, ConnectionError)) from error
             progress = True
             self.bytes_sent += sent
             while sent:
@@ -122,9 +122,9 @@ class Channel:
         if self._watch.is_dead(state, now_s=now_s):
             raise self._lost(f": nothing was answered for {state.quiet_s:.1f} s")
 
-    def _lost(self, what: str) -> ConnectionLostError:
+    def _lost(self, what: str, *, closed: bool = False) -> ConnectionLostError:
         who = f"rank {self.peer}" if self.name is None else f"{self.name} (rank {self.peer})"
-        return ConnectionLostError(who + what, peer=self.name)
+        return ConnectionLostError(who + what, peer=self.name, closed=closed)
 
     def _fill(self, target: memoryview) -> bool:
         """Read into ``target`` from the current position; False when nothing has come."""
@@ -133,9 +133,9 @@ class Channel:
         except BlockingIOError:
             return False
         except OSError as error:
-            raise self._lost(f": {error}") from error
+            raise self._lost(f": {error}", closed=isinstance(error, ConnectionError)) from error
         if count == 0:
-            raise self._lost(" closed the connection")
+            raise self._lost(" closed the connection", closed=True)
         self._got += count
         self.bytes_received += count
         return True

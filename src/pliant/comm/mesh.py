@@ -39,8 +39,8 @@ class MeshGroup:
         self.generation = generation
         self.rank = rank
         self.size = len(sockets) + 1
-        self.lost: str | None = None
-        """The worker whose connection broke."""
+        self.unreachable: str | None = None
+        """The worker that does not answer any more."""
         self._timeouts = timeouts or Timeouts()
         names = names or {}
         self._channels = {
@@ -93,7 +93,7 @@ class MeshGroup:
             except ConnectionLostError as error:
                 if self._aborted:
                     raise GenerationOverError(f"generation {self.generation} is over") from error
-                self.lost = error.peer
+                self.unreachable = None if error.closed else error.peer
                 raise
             if finished and not any(channel.sending for channel in self._channels.values()):
                 return

@@ -47,24 +47,31 @@ class WorkerEntered:
 
 @dataclass(frozen=True)
 class WorkerInterrupted:
-    """Answer to :class:`InterruptGeneration`. ``entered``: the newest generation this worker has entered."""
+    """Answer to :class:`InterruptGeneration`. ``entered``: the newest generation this worker has entered.
+
+    ``missing``: members that do not answer it, or that it has not reached for long.
+    """
 
     worker: WorkerId
     generation: Generation
     stateful: bool
     entered: Generation = NONE_YET
+    missing: tuple[WorkerId, ...] = ()
 
 
 @dataclass(frozen=True)
 class GenerationBroke:
     """A member reports that the group of ``generation`` failed to form, or broke.
 
-    ``unused``: the worker has not moved to that (planned) generation and never will, so nobody can.
+    ``unused``: the worker has not moved to that (planned) generation and never will, so nobody can. ``peer``: whom
+    it has lost, or did not reach. ``closed``: the peer's end was closed, as it does when it has lost somebody itself.
     """
 
     worker: WorkerId
     generation: Generation
     unused: bool = False
+    peer: WorkerId | None = None
+    closed: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,14 @@ class RetireWorker:
 
 
 @dataclass(frozen=True)
+class ExpelWorker:
+    """Send Retire: this process is well, but others cannot reach it. It counts as lost."""
+
+    worker: WorkerId
+    reason: str
+
+
+@dataclass(frozen=True)
 class EndJob:
     """The job is over. Said once; no decision follows it."""
 
@@ -191,4 +206,6 @@ class EndJob:
     reason: str
 
 
-Decision = StartWorkerProcess | AnnounceGeneration | InterruptGeneration | AskToStop | RetireWorker | EndJob
+Decision = (
+    StartWorkerProcess | AnnounceGeneration | InterruptGeneration | AskToStop | RetireWorker | ExpelWorker | EndJob
+)

@@ -13,6 +13,7 @@ from typing import Literal
 from pliant.errors import ConfigError
 from pliant.ids import Generation, WorkerId
 from pliant.membership import events as ev
+from pliant.membership.accusation_plan import Accusations
 from pliant.membership.checks import check_invariants
 from pliant.membership.roster import Formation, Roster, WorkerRecord
 from pliant.membership.target_plan import MAX_EARLY_DEATHS, TargetPlan, plan_target
@@ -65,6 +66,7 @@ class JobFacts:
         """Workers that have ever been ready."""
         self._early_deaths: list[WorkerId] = []
         self._broken_in_a_row = 0
+        self._accusations = Accusations()
 
     # ------------------------------------------------------------------ views
 
@@ -208,6 +210,7 @@ class JobFacts:
         """The planned generation is entered by all: those it left out are not needed any more."""
         left_out = [] if self._current is None else [w for w in self._current.members if w not in planned]
         self._current, self._planned = planned, None
+        self._accusations.forget()
         return self._retire(self._roster.only_live(left_out), f"left out of generation {planned.generation}")
 
     def _on_interrupted(self, record: WorkerRecord, event: ev.WorkerInterrupted) -> None:
@@ -219,9 +222,14 @@ class JobFacts:
         for formation in self.formations:
             if formation.generation == event.entered and record.worker in formation:
                 formation.entered.add(record.worker)
+        for peer in event.missing:
+            self._accusations.add(record.worker, peer, sure=True)
         interruption.awaited.discard(record.worker)
 
     def _on_broke(self, record: WorkerRecord, event: ev.GenerationBroke) -> list[ev.Decision]:
+        known = any(event.generation == f.generation and record.worker in f for f in self.formations)
+        if event.peer is not None and known and not event.unused:
+            self._accusations.add(record.worker, event.peer, sure=not event.closed)
         if self._interruption is not None:
             return []
         planned, current, worker = self._planned, self._current, record.worker

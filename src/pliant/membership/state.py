@@ -16,7 +16,8 @@ from it is decided afterwards, always in the same order, by the rules listed in 
 * *end*: has the job ended?
 * *interrupt*: is a needed member gone? Then all others of the current and of the announced generation are told to
   shut their groups, and everybody's answer is awaited (who dies meanwhile needs not answer).
-* *reform*: all answers are here. Those with state form a recovery generation; the others are ready again.
+* *reform*: all answers are here. Those with state form a recovery generation; the others are ready again. If nobody
+  has died, and a generation breaks again, the one that most others accuse is expelled first (``accusation_plan.py``).
 * *found*: enough workers are ready for the first generation.
 * *plan*: the wanted members differ from the current ones. The new generation is formed in the background; the
   members of the current one switch to it together, at a boundary they find in-band. Then those left out are retired.
@@ -178,25 +179,42 @@ class JobMembership(JobFacts):
         if self._interruption is None or self._interruption.awaited or self._current is None:
             return []
         old, planned = self._current, self._planned
+        said = self._expel(old, planned)
         members = survivors(self._roster, current=old, planned=planned)
         self._current = self._planned = self._interruption = None
         self._dead.clear()
-        if members and self._broken_in_a_row < MAX_BROKEN_GENERATIONS:
+        enough = self._broken_in_a_row >= MAX_BROKEN_GENERATIONS
+        if members and not enough:
             involved = self._roster.only_live((*old.members, *(planned.members if planned else ())))
             going_on = set(members)
             outdated = [w for w in involved if self._roster[w].stateful and w not in going_on]
-            said = self._retire(outdated, f"left out of generation {(planned or old).generation}")
+            said += self._retire(outdated, f"left out of generation {(planned or old).generation}")
             return [*said, self._announce("recovery", members)]
-        if members:
+        if enough and (members or not self._founded):
             reason = f"{MAX_BROKEN_GENERATIONS} generations in a row broke before all their members had entered them"
             return self._end_job("failed-lost", f"{reason}. The workers' logs say why.")
         if not self._founded:
-            return []
+            return said
         return self._end_job(
             "failed-lost",
             f"no worker that holds the job's state is left: generation {old.generation} was "
             f"{', '.join(old.members)}. There is no checkpoint to go on from; run the job again.",
         )
+
+    def _expel(self, old: Formation, planned: Formation | None) -> list[ev.Decision]:
+        """Of members that live and cannot reach each other, all but one go on."""
+        if any(worker in formation for worker in self._dead for formation in self.formations):
+            self._accusations.forget()
+            return []
+        members = survivors(self._roster, current=old, planned=planned)
+        among = members if self._founded else self._roster.only_live(old.members)
+        broken = planned if planned is not None and self._anyone_switched() else old
+        outcast = self._accusations.broke(among, entered_by_all=broken.complete)
+        if outcast is None or len(among) < 2:
+            return []
+        self._accusations.forget()
+        self._roster[outcast].retired = True
+        return [ev.ExpelWorker(outcast, f"others cannot reach it, in generation {broken.generation} and before")]
 
     def _found(self) -> list[ev.Decision]:
         if self._founded or self._current is not None or self.stopping:

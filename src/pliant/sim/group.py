@@ -27,12 +27,29 @@ class Group:
         self.leaving = me not in self.members
         self.rank = -1 if self.leaving else self.members.index(me)
         self.shut = False
+        self.missing: tuple[WorkerId, ...] = ()
+        """Who had not come for long, or did not answer, when it was shut."""
         self._closed: set[WorkerId] = set()
+        self.unreachable: set[WorkerId] = set()
+        """Peers that do not answer."""
         self._inbox: dict[tuple[str, int], dict[WorkerId, Any]] = {}
 
     def close(self, peer: WorkerId) -> None:
         """The connection to ``peer`` is closed; what it sent before is kept."""
         self._closed.add(peer)
+
+    def lose(self, peer: WorkerId) -> None:
+        """``peer`` does not answer any more."""
+        self._closed.add(peer)
+        self.unreachable.add(peer)
+
+    @property
+    def to_blame(self) -> tuple[WorkerId | None, bool]:
+        """Whom this member has lost, if anybody, and whether it was closed by its own end."""
+        if self.unreachable:
+            return min(self.unreachable), False
+        lost = self._closed.intersection(self.peers)
+        return (min(lost), True) if lost else (None, False)
 
     def put(self, source: WorkerId, kind: str, number: int, body: Any) -> None:
         """A message has arrived."""
@@ -52,6 +69,11 @@ class Group:
         if any(worker in self._closed for worker in missing):
             raise GroupOverError(broke=True)
         return None if missing else got
+
+    @property
+    def unheard(self) -> set[WorkerId]:
+        """Peers that it is not connected to."""
+        return set(self.peers).difference(self._inbox.get(("hello", 0), {}))
 
     @property
     def failed(self) -> bool:

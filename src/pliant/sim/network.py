@@ -36,6 +36,15 @@ class Mesh:
         self._rng = rng
         self._last: dict[tuple[WorkerId, WorkerId], float] = {}
         self._cut: dict[tuple[WorkerId, WorkerId], float] = {}
+        self._walls: set[frozenset[WorkerId]] = set()
+
+    def wall(self, one: WorkerId, other: WorkerId) -> None:
+        """From now on no byte goes between the two, and neither is told."""
+        self._walls.add(frozenset((one, other)))
+
+    def walled(self, one: WorkerId, other: WorkerId) -> bool:
+        """Whether there is a wall between the two."""
+        return frozenset((one, other)) in self._walls
 
     def _delay(self) -> float:
         return 0.05 + 0.5 * self._rng.random() ** 3
@@ -48,7 +57,7 @@ class Mesh:
         self._engine.at(arrival, self._deliver, link, message)
 
     def _deliver(self, link: tuple[WorkerId, WorkerId], message: tuple[int, str, Any]) -> None:
-        if self._engine.now > self._cut.get(link, float("inf")):
+        if self._engine.now > self._cut.get(link, float("inf")) or self.walled(*link):
             return
         source, target = link
         if self.nodes[target].alive:
@@ -57,7 +66,7 @@ class Mesh:
             self._engine.after(self._delay(), self._reset, source, target)
 
     def _reset(self, target: WorkerId, peer: WorkerId) -> None:
-        if self.nodes[target].alive:
+        if self.nodes[target].alive and not self.walled(target, peer):
             self.nodes[target].on_peer_gone(peer)
 
     def die(self, worker: WorkerId, *, cleanly: bool) -> None:

@@ -9,8 +9,21 @@ from typing import Literal
 from pliant.ids import WorkerId
 
 FaultKind = Literal[
-    "kill", "kill_newcomer", "kill_all_but_one", "leave", "scale", "ambush", "cut", "stop", "coordinator"
+    "kill",
+    "kill_newcomer",
+    "kill_all_but_one",
+    "leave",
+    "scale",
+    "ambush",
+    "cut",
+    "wall",
+    "freeze",
+    "stop",
+    "coordinator",
 ]
+"""``cut``: connections between two workers break once. ``wall``: no byte goes between them any more. ``freeze``: a
+worker stands still; it may wake up before or after it is given up, or never. ``coordinator``: it dies, and another one
+takes over."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,8 @@ def _faults(rng: random.Random, *, last_s: float) -> tuple[Fault, ...]:
         *("leave",) * 3,
         *("scale",) * 6,
         *("cut",) * 2,
+        *("wall",) * 2,
+        *("freeze",) * 2,
         *("ambush",) * 3,
         *("coordinator",) * 3,
         "kill_all_but_one",

@@ -198,6 +198,8 @@ class MainThread:
         return True
 
     def _computed(self, shard: int) -> None:
+        if self.control.later(self._computed, shard):
+            return
         self._busy = False
         self._held[shard] = shard_gradient(self.weights, number=self.passes, shard=shard)
         self.advance()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from pliant.ids import Generation, WorkerId
@@ -13,6 +14,9 @@ from pliant.sim.ledger import Ledger
 from pliant.sim.network import Mesh
 from pliant.sim.scenario import Scenario
 from pliant.sim.training import MainThread
+
+LINK_S = 8.0
+"""A link that carries nothing is found after at most so long; so is a peer that does not come to a new group."""
 
 
 class Surroundings(Protocol):
@@ -56,6 +60,9 @@ class SimWorker:
         self._groups: dict[int, Group] = {}
         self._early: dict[int, list[tuple[WorkerId, str, int, Any]]] = {}
         self._dead: set[WorkerId] = set()
+        self._formed_s: dict[int, float] = {}
+        self._frozen = False
+        self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self.main = MainThread(self)
 
     def start(self) -> None:
@@ -64,6 +71,8 @@ class SimWorker:
         self.world.engine.after(self.world.rng.uniform(0.5, 6.0), self._be_ready)
 
     def _be_ready(self) -> None:
+        if self.later(self._be_ready):
+            return
         if self.alive:
             self.world.tell(self.worker, ev.WorkerReadied(self.worker, shards=self.world.scenario.shards))
 
@@ -78,11 +87,40 @@ class SimWorker:
         """SIGTERM."""
         self.world.tell(self.worker, ev.WorkerAskedToLeave(self.worker))
 
+    # ------------------------------------------------------------------ standing still
+
+    def freeze(self) -> None:
+        """SIGSTOP: what arrives waits."""
+        self._frozen = True
+
+    def thaw(self) -> None:
+        """SIGCONT: whatever has waited is handled, in order."""
+        self._frozen = False
+        while self._backlog and not self._frozen:
+            call, args = self._backlog.pop(0)
+            call(*args)
+
+    def exit_if_frozen(self) -> None:
+        """SIGKILL to one that has not woken up."""
+        if self._frozen:
+            self.exit(cleanly=False)
+
+    @property
+    def frozen(self) -> bool:
+        """It stands still."""
+        return self._frozen
+
+    def later(self, call: Callable[..., None], *args: Any) -> bool:
+        """Whether this worker is frozen; ``call`` is made when it thaws, then."""
+        if self._frozen:
+            self._backlog.append((call, args))
+        return self._frozen
+
     # ------------------------------------------------------------------ from the coordinator
 
     def on_decision(self, decision: ev.Decision) -> None:
         """A message of the coordinator has arrived."""
-        if not self.alive:
+        if self.later(self.on_decision, decision) or not self.alive:
             return
         match decision:
             case ev.AnnounceGeneration():
@@ -91,7 +129,7 @@ class SimWorker:
                 self._on_interrupt(int(decision.generation))
             case ev.AskToStop():
                 self.stopping = True
-            case ev.RetireWorker():
+            case ev.RetireWorker() | ev.ExpelWorker():
                 self.exit(cleanly=True)
             case _:
                 raise AssertionError(f"not a message for workers: {decision}")
@@ -104,8 +142,12 @@ class SimWorker:
             return
         self._newest = generation
         group = self._groups[generation] = Group(announced, me=self.worker)
+        self._formed_s[generation] = self.world.engine.now
         for peer in self._dead.intersection(group.members):
             group.close(peer)
+        for peer in () if group.leaving else group.peers:
+            if self.world.mesh.walled(self.worker, peer):
+                self._notice(group, peer)
         if announced.kind == "planned" and self.main.stateful:
             self._drop(self.planned)
             self.planned = group
@@ -119,6 +161,7 @@ class SimWorker:
             self._put(group, *early)
 
     def _on_interrupt(self, generation: int) -> None:
+        missing = self._missing(generation)
         if generation > self._interrupted_through:
             self._interrupted_through = generation
             for group in (self.main.group, self.next, self.planned):
@@ -128,8 +171,21 @@ class SimWorker:
                 self.planned = None
             if self.next is not None and self.next.shut:
                 self.next = None
-        answer = ev.WorkerInterrupted(self.worker, Generation(generation), self.main.stateful, Generation(self.entered))
-        self.world.tell(self.worker, answer)
+        self.world.tell(
+            self.worker,
+            ev.WorkerInterrupted(
+                self.worker, Generation(generation), self.main.stateful, Generation(self.entered), missing
+            ),
+        )
+
+    def _missing(self, generation: int) -> tuple[WorkerId, ...]:
+        group = self._groups.get(generation)
+        if group is None or group.leaving:
+            return ()
+        if group.shut:
+            return group.missing
+        late = self.world.engine.now - self._formed_s[generation] > LINK_S / 4
+        return tuple(sorted(group.unreachable | (group.unheard if late else set())))
 
     def _refuse(self, generation: int) -> None:
         """This generation is over here before it began: close it for those who have said hello."""
@@ -147,6 +203,7 @@ class SimWorker:
     def shut(self, group: Group) -> None:
         """Close this end of the group."""
         if not group.shut:
+            group.missing = self._missing(group.generation)
             group.shut = True
             for peer in () if group.leaving else group.peers:
                 self.send(group, peer, "close")
@@ -167,7 +224,10 @@ class SimWorker:
 
     def report_broken(self, group: Group, *, unused: bool = False) -> None:
         """Tell the coordinator that a group broke or could not be formed."""
-        self.world.tell(self.worker, ev.GenerationBroke(self.worker, Generation(group.generation), unused))
+        peer, closed = group.to_blame
+        self.world.tell(
+            self.worker, ev.GenerationBroke(self.worker, Generation(group.generation), unused, peer, closed)
+        )
 
     def cut(self, peer: WorkerId) -> None:
         """Fault: the connections of all groups to ``peer`` break while both live."""
@@ -177,10 +237,28 @@ class SimWorker:
         self.refuse_failed_plan()
         self.main.advance()
 
+    def wall(self, peer: WorkerId) -> None:
+        """Fault: no byte comes from ``peer`` any more; after a while that is noticed, group by group."""
+        for group in (self.main.group, self.planned, self.next):
+            if group is not None and not group.leaving and peer in group.peers:
+                self._notice(group, peer)
+
+    def _notice(self, group: Group, peer: WorkerId) -> None:
+        self.world.engine.after(LINK_S * self.world.rng.uniform(0.5, 1.0), self._lose, group, peer)
+
+    def _lose(self, group: Group, peer: WorkerId) -> None:
+        if self.later(self._lose, group, peer) or not self.alive or group.shut:
+            return
+        group.lose(peer)
+        self.refuse_failed_plan()
+        self.main.advance()
+
     # ------------------------------------------------------------------ from other workers
 
     def on_mesh(self, source: WorkerId, generation: int, kind: str, body: Any) -> None:
         """A message of a peer has arrived."""
+        if self.later(self.on_mesh, source, generation, kind, body) or not self.alive:
+            return
         group = self._groups.get(generation)
         if group is None:
             self._early.setdefault(generation, []).append((source, kind, *body))
@@ -199,6 +277,8 @@ class SimWorker:
 
     def on_peer_gone(self, peer: WorkerId) -> None:
         """The connection to ``peer`` was reset or refused."""
+        if self.later(self.on_peer_gone, peer) or not self.alive:
+            return
         self._dead.add(peer)
         for group in self._groups.values():
             group.close(peer)

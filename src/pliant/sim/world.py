@@ -15,6 +15,8 @@ from pliant.sim.network import Control, Mesh
 from pliant.sim.scenario import Fault, Scenario
 from pliant.sim.worker import SimWorker
 
+SILENT_S = 10.0
+"""A worker from which nothing comes for so long is given up."""
 MOST_HAPPENINGS = 60_000
 """No job of a scenario needs nearly as many: beyond, it goes round in circles."""
 
@@ -150,7 +152,7 @@ class World:
                     self._check_founding(decision)
                     for worker in decision.to:
                         self._send(worker, decision)
-                case ev.RetireWorker():
+                case ev.RetireWorker() | ev.ExpelWorker():
                     self._retired.add(decision.worker)
                     self._send(decision.worker, decision)
                 case ev.EndJob():
@@ -192,6 +194,13 @@ class World:
             one, other = self.rng.sample(alive, 2)
             one.cut(other.worker)
             other.cut(one.worker)
+        elif fault.kind == "wall" and len(alive) > 1:
+            one, other = self.rng.sample(alive, 2)
+            self.mesh.wall(one.worker, other.worker)
+            one.wall(other.worker)
+            other.wall(one.worker)
+        elif fault.kind == "freeze" and any(not worker.frozen for worker in alive):
+            self._freeze(self.rng.choice([worker for worker in alive if not worker.frozen]))
         elif fault.kind == "ambush":
             self._ambushes += 1
             self._faults -= 1  # counted when it springs
@@ -201,6 +210,22 @@ class World:
             self._on_event(ev.StopAsked())
         else:
             self._faults -= 1
+
+    def _freeze(self, worker: SimWorker) -> None:
+        worker.freeze()
+        self.engine.after(SILENT_S, self._give_up, worker)
+        if self.rng.random() < 0.7:
+            self.engine.after(self.rng.uniform(0.5, 2.5 * SILENT_S), worker.thaw)
+
+    def _give_up(self, worker: SimWorker) -> None:
+        """What the coordinator does about silence: the worker counts as gone; if it does not wake it is killed."""
+        if not worker.frozen or not worker.alive or worker.worker in self._retired:
+            return
+        self.note(f"{worker.worker} is silent and given up")
+        self._retired.add(worker.worker)
+        self.control.send(f"up {worker.worker}", self._on_event, ev.WorkerGone(worker.worker))
+        self._send(worker.worker, ev.RetireWorker(worker.worker, "it was silent"))
+        self.engine.after(SILENT_S, worker.exit_if_frozen)
 
     # ------------------------------------------------------------------ referee
 

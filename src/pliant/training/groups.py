@@ -43,11 +43,11 @@ class Formation:
     began_s: float = field(default_factory=time.monotonic)
 
     def cut_off(self, *, after_s: float) -> list[str]:
-        """Members that this worker has lost, or could not reach for ``after_s``."""
+        """Members that do not answer, or that this worker could not reach for ``after_s``."""
         if self.over:
             return []
         if self.group is not None:
-            return [] if self.group.lost is None else [self.group.lost]
+            return [] if self.group.unreachable is None else [self.group.unreachable]
         return list(self.missing) if time.monotonic() - self.began_s > after_s else []
 
 
@@ -160,8 +160,7 @@ class Groups:
             known = self._current is None or self._current.group is not group or self._current.over
             self._end(lambda formation: formation.group is group)
         if not known and not isinstance(error, GenerationOverError):
-            peer = error.peer if isinstance(error, ConnectionLostError) else None
-            self._send(GenerationFailed(generation=group.generation, reason=str(error), peer=peer))
+            self._send(_failed(group.generation, error))
 
     # ------------------------------------------------------------ control thread
 
@@ -258,7 +257,12 @@ class Groups:
             formation.over = True
             unused = command.kind == "planned" and self._told < command.generation
             self._end(lambda other: other is formation)
-        self._send(GenerationFailed(generation=command.generation, reason=str(error), peer=error.peer, unused=unused))
+        self._send(_failed(command.generation, error, unused=unused))
+
+
+def _failed(generation: int, error: Exception, *, unused: bool = False) -> GenerationFailed:
+    lost = error if isinstance(error, ConnectionLostError) else ConnectionLostError("")
+    return GenerationFailed(generation=generation, reason=str(error), peer=lost.peer, closed=lost.closed, unused=unused)
 
 
 def _close(formation: Formation) -> None:

@@ -79,12 +79,14 @@ class GenerationEntered(Message, frozen=True):
 class GenerationFailed(Message, frozen=True):
     """A generation's group could not be formed, or broke (``peer`` is whom the worker lost, if known).
 
-    ``unused`` (planned ones): this worker has not moved to that generation and never will.
+    ``closed``: the peer's end was closed or reset, as it does when it has lost somebody itself. ``unused`` (planned
+    ones): this worker has not moved to that generation and never will.
     """
 
     generation: int
     reason: str
     peer: str | None = None
+    closed: bool = False
     unused: bool = False
 
 
@@ -98,7 +100,7 @@ class Interrupted(Message, frozen=True):
     stateful: bool
     entered: int = 0
     missing: list[str] = []
-    """Members that this worker has lost, or has not reached for long, while they may be well."""
+    """Members that do not answer this worker, or that it has not reached for long, while they may be well."""
 
 
 class StepsCommitted(Message, frozen=True):
