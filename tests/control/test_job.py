@@ -372,19 +372,6 @@ def test_messages_wait_for_a_worker_that_is_away(play):
     assert link.take(Interrupt)
 
 
-def test_silent_worker_is_killed_after_patience(play):
-    scene = running(play, 2, patience_s=5.0)
-    scene.die("w2")
-    scene.registry.tick()
-    scene.time.now_s += 4.9
-    scene.registry.tick()
-    assert not scene.agent.take(SignalWorker)
-    scene.time.now_s += 0.2
-    scene.registry.tick()
-    assert scene.agent.take(SignalWorker) == [SignalWorker("w1", 9)]
-    assert "w1" in scene.event("worker_silent").message
-
-
 def test_agent_lost_and_back(play):
     scene = running(play, 1, patience_s=5.0)
     scene.take(AgentDisconnected(), link=scene.agent)

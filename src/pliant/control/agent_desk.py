@@ -12,6 +12,7 @@ from pliant.control.job import Job
 from pliant.control.links import Link, WorkerRecord
 from pliant.errors import ProtocolError
 from pliant.ids import WorkerId
+from pliant.membership.silence_plan import ProcessLook
 from pliant.wire.messages import (
     AdoptWorker,
     AgentHello,
@@ -19,6 +20,7 @@ from pliant.wire.messages import (
     StartWorker,
     StopAgent,
     WorkerExited,
+    WorkerProbed,
     WorkerStarted,
 )
 
@@ -65,7 +67,7 @@ def _compare_with_agent(job: Job, hello: AgentHello, waiting: AbstractSet[str]) 
     on its way to here.
     """
     for record in list(job.workers.values()):
-        if record.gone or record.worker in waiting:
+        if _over(record) or record.worker in waiting:
             continue
         if record.worker in hello.workers:
             record.pid, record.adopting = hello.workers[record.worker], False
@@ -81,7 +83,7 @@ def _hand_over(job: Job, hello: AgentHello, waiting: AbstractSet[str]) -> None:
     """A new agent takes over: it watches the workers that there are, and starts those that are still wanted."""
     adopted = []
     for record in job.workers.values():
-        if record.gone or record.worker in waiting:
+        if _over(record) or record.worker in waiting:
             continue
         if record.pid is None:
             job.agent.send(StartWorker(record.worker))
@@ -90,6 +92,11 @@ def _hand_over(job: Job, hello: AgentHello, waiting: AbstractSet[str]) -> None:
             adopted.append(record.worker)
     text = f"another agent (pid {hello.pid}) has taken over {', '.join(adopted) or 'no worker'}"
     job.event("agent_returned", text)
+
+
+def _over(record: WorkerRecord) -> bool:
+    """There is no process that anybody has to look after."""
+    return record.exited or (record.gone and not record.expelled)
 
 
 def _adopt(job: Job, record: WorkerRecord) -> None:
@@ -108,7 +115,10 @@ def agent_said(job: Job, message: AgentToCoordinator) -> None:
         raise ProtocolError(f"{type(message).__name__} for {message.worker}, which was never asked for")
     if isinstance(message, WorkerStarted):
         record.pid, record.device, record.adopting = message.pid, message.device, False
+    elif isinstance(message, WorkerProbed):
+        record.look = ProcessLook(job.now_s(), message.stopped, message.cpu_s)
     elif isinstance(message, WorkerExited):
+        record.exited = True
         code = None if message.exit_code == _UNKNOWN_EXIT else message.exit_code
         how = exit_text(message.exit_code)
         if not message.out_of_memory:

@@ -16,17 +16,20 @@ from pliant.wire.messages import (
     AgentToCoordinator,
     StillHere,
     WorkerHello,
+    WorkerProbed,
     WorkerProgress,
     WorkerToCoordinator,
 )
 
-REPLAY_VERSION = 1
+REPLAY_VERSION = 2
 """Raise it when the same inputs lead to something else than before: older live jobs are then not taken up."""
 
-UNTOLD = (WorkerProgress, StillHere)
-"""What workers say and nothing depends on but the status of this moment."""
+UNTOLD = (WorkerProgress, StillHere, WorkerProbed)
+"""What workers and agents say and nothing depends on but what is known at this moment."""
 
-Timer = Literal["agent_never_came", "agent_away", "worker_vanished", "worker_silent", "leavers"]
+Timer = Literal[
+    "agent_never_came", "agent_away", "worker_vanished", "worker_slow", "worker_silent", "worker_stays", "leavers"
+]
 
 
 class _Input(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -108,6 +111,7 @@ class TimeRanOut(_Input, frozen=True):
 
     what: Timer
     worker: str = ""
+    detail: str = ""
 
 
 Input = (

@@ -34,7 +34,7 @@ class Intake:
     def take(self, job: Job, item: given.Input, *, seq: int, link: Link | None = None) -> WorkerRecord | None:
         """Journal and handle ``item``; see :func:`handle`."""
         entry = given.Entry(self.moment(seq), item)
-        if not job.over and not (isinstance(item, given.WorkerSaid) and isinstance(item.message, given.UNTOLD)):
+        if not job.over and not isinstance(getattr(item, "message", None), given.UNTOLD):
             self._journal.record(job.id, entry)
         return handle(job, entry, link)
 

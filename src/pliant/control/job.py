@@ -74,7 +74,6 @@ class Job:
         """Who waits before which step for the plan's events to be started."""
         self.calls: dict[int, CallEnded] = {}
         self.schedule = Schedule(spec.plan)
-        self.awaited_since_s: dict[WorkerId, float] = {}
         self.script_error: str | None = None
         self._scalars: Scalars | None = None
         self._stopping = False
@@ -247,6 +246,15 @@ class Job:
             self.event("out_of_memory", verdict.why, before=self.membership.target, after=verdict.workers)
             self._carry_out(self.membership.handle(ev.TargetChanged(verdict.workers)))
 
+    def expel(self, record: WorkerRecord, kind: str, why: str) -> None:
+        """A worker that hangs, or that others cannot reach, counts as lost; should it wake up, it is to leave."""
+        if record.gone:
+            return
+        record.expelled = True
+        self.event(kind, f"{record.worker} is {why}; it is expelled")
+        record.send(Retire(f"expelled: {why}"))
+        self.exited(record, f"expelled ({why})")
+
     def write_scalars(self, fresh: int) -> None:
         """Hand the last ``fresh`` commits to TensorBoard, if it is there."""
         if self._scalars is None:
@@ -314,6 +322,8 @@ class Job:
             case ev.RetireWorker(worker, reason):
                 self.workers[worker].retired = True
                 self.workers[worker].send(Retire(reason))
+            case ev.ExpelWorker(worker, reason):
+                self.expel(self.workers[worker], "worker_cut_off", f"cut off: {reason}")
             case ev.EndJob(outcome, reason):
                 self.end(outcome, reason)
 

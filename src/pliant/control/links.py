@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pliant.ids import WorkerId
+from pliant.membership.silence_plan import ProcessLook
 from pliant.wire.messages import Message, SignalWorker, WorkerFinished, WorkerProgress
 
 _MOST_WAITING = 1000
@@ -71,6 +72,8 @@ class WorkerRecord(Peer):
     adopting: bool = False
     """A new agent was told to look after it, and has not confirmed that yet."""
     heard_s: float = 0.0
+    look: ProcessLook | None = None
+    """What its agent last saw of its process. Not journaled."""
     progress: WorkerProgress | None = None
     ready: bool = False
     entered: bool = False
@@ -84,6 +87,16 @@ class WorkerRecord(Peer):
     retired: bool = False
     finished: WorkerFinished | None = None
     gone: bool = False
+    """It counts as gone: its process has ended, or it was expelled."""
+    expelled: bool = False
+    """It hangs, or others cannot reach it: told to leave, and killed if it does not."""
+    exited: bool = False
+    """Its process has ended."""
+
+    @property
+    def met(self) -> bool:
+        """It was connected at least once."""
+        return self.link is not None or self.away_since_s is not None
 
     @property
     def unsettled(self) -> bool:

@@ -32,7 +32,7 @@ from pliant.control.replay import replay
 from pliant.control.spec_plan import check_spec
 from pliant.control.streams import Streams
 from pliant.control.surroundings import Surroundings
-from pliant.control.timers import due
+from pliant.control.timers import Silence, due
 from pliant.errors import ConfigError, CoordinatorError
 from pliant.wire.api import Event, JobSpec, JobStatus, MisbehaveRequest, Report
 from pliant.wire.messages import AgentHello, StopAgent
@@ -82,6 +82,7 @@ class Registry:
         self._kill_me = die
         self._seq = journal.last_seq()
         self._early: dict[str, _EarlyAgent] = {}
+        self._silence: dict[str, Silence] = {}
         self._used_s = self.clock.monotonic()
         self._around = Surroundings(self._keep_event, self._next_seq, self._keep_end, home, self._die)
         for kept in journal.jobs():
@@ -225,6 +226,11 @@ class Registry:
     def _tick_job(self, job: Job, now_s: float) -> None:
         for timer in due(job, now_s):
             self.take(job, timer)
+        if job.over:
+            self._silence.pop(job.id, None)
+        else:
+            for timer in self._silence.setdefault(job.id, Silence(job)).due(now_s):
+                self.take(job, timer)
         news = self._keeper.look(job, now_s) if self._keeper is not None and not job.over else None
         if news is not None:
             self.take(job, news)

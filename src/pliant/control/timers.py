@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pliant.control.inputs import TimeRanOut
+from pliant.control.inputs import Timer, TimeRanOut
 from pliant.control.job import Job
 from pliant.control.links import WorkerRecord
 from pliant.ids import WorkerId
+from pliant.membership.silence_plan import Sight, SilenceWatch
+from pliant.timeouts import Timeouts
+from pliant.wire.messages import ProbeWorker
 
 _SIGKILL = 9
+_TIMERS: dict[str, Timer] = {"slow": "worker_slow", "expel": "worker_silent", "kill": "worker_stays"}
 AGENT_PATIENCE_S = 60.0
 """How long a new job waits for its agent, before it fails."""
 
@@ -28,8 +32,6 @@ def due(job: Job, now_s: float) -> Iterator[TimeRanOut]:
         for record in list(job.workers.values()):
             if not record.gone and _vanished(record, now_s, patience_s=patience_s):
                 yield TimeRanOut("worker_vanished", record.worker)
-    for worker in _silent(job, now_s):
-        yield TimeRanOut("worker_silent", worker)
     if now_s - job.first_leaver_s > patience_s:
         yield TimeRanOut("leavers")
 
@@ -52,8 +54,11 @@ def ran_out(job: Job, timer: TimeRanOut) -> None:
         job.exited(record, "disconnected, and its agent is lost")
         if not job.over and all(record.gone for record in job.workers.values()):
             job.end("failed-lost", "its agent and all its workers are lost")
+    elif timer.what == "worker_slow" and record is not None:
+        job.event("worker_slow", f"{record.worker} is {timer.detail}; it is not taken for hung")
     elif timer.what == "worker_silent" and record is not None:
-        job.event("worker_silent", f"{record.worker} has not answered for {patience_s:g} s and is killed")
+        job.expel(record, "worker_silent", timer.detail)
+    elif timer.what == "worker_stays" and record is not None:
         job.agent.signal(record.worker, _SIGKILL)
     elif timer.what == "leavers":
         job.release_leavers(before_s=job.now_s() - patience_s)
@@ -65,11 +70,33 @@ def _vanished(record: WorkerRecord, now_s: float, *, patience_s: float) -> bool:
     return never or record.away_s(now_s) > patience_s
 
 
-def _silent(job: Job, now_s: float) -> list[WorkerId]:
-    """Workers that do not answer an interrupt: the others cannot go on before that."""
-    awaited = job.membership.awaited
-    job.awaited_since_s = {worker: job.awaited_since_s.get(worker, now_s) for worker in awaited}
-    silent = [w for w, since_s in job.awaited_since_s.items() if now_s - since_s > job.spec.patience_s]
-    for worker in silent:
-        job.awaited_since_s[worker] = now_s
-    return silent
+class Silence:
+    """Watches over who of one job's workers hangs (:mod:`pliant.membership.silence_plan`). Not journaled.
+
+    Another coordinator begins to listen anew: what it has not seen does not count.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._watch = SilenceWatch(Timeouts(job.spec.patience_s))
+
+    def due(self, now_s: float) -> Iterator[TimeRanOut]:
+        """What has run out by now; asks the agent to look at silent workers."""
+        if self._job.over:
+            return
+        for found in self._watch.look(self._sights(), now_s=now_s):
+            if found.what == "probe":
+                if self._job.agent.link is not None:
+                    self._job.agent.send(ProbeWorker(found.worker))
+            else:
+                yield TimeRanOut(_TIMERS[found.what], found.worker, found.detail)
+
+    def _sights(self) -> Iterator[Sight]:
+        awaited = self._job.membership.awaited
+        for record in self._job.workers.values():
+            # Who has finished or was dismissed says nothing more; what is left of it is ended with the job.
+            dismissed = record.finished is not None or record.retired
+            if record.exited or not record.met or (dismissed and not record.expelled):
+                continue
+            owing = record.worker in awaited
+            yield Sight(record.worker, record.heard_s, owing, record.expelled, record.look)

@@ -206,13 +206,18 @@ def _broken(job: Job, record: WorkerRecord, message: GenerationFailed | Interrup
     if isinstance(message, Interrupted):
         job.handle(
             ev.WorkerInterrupted(
-                record.worker, generation, stateful=message.stateful, entered=Generation(message.entered)
+                record.worker,
+                generation,
+                stateful=message.stateful,
+                entered=Generation(message.entered),
+                missing=tuple(WorkerId(peer) for peer in message.missing),
             )
         )
         return
     peer = f" (lost {message.peer})" if message.peer else ""
     _log.info("job %s: generation %d broke at %s%s: %s", job.spec.name, generation, record.worker, peer, message.reason)
-    job.handle(ev.GenerationBroke(record.worker, generation, unused=message.unused))
+    lost = None if message.peer is None else WorkerId(message.peer)
+    job.handle(ev.GenerationBroke(record.worker, generation, unused=message.unused, peer=lost, closed=message.closed))
 
 
 def _finished(job: Job, record: WorkerRecord, message: WorkerFinished) -> None:

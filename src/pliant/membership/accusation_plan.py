@@ -9,6 +9,7 @@ members is broken, although each of them reaches the coordinator. Then one goes,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from pliant.ids import WorkerId, worker_number
 
@@ -16,13 +17,13 @@ MAX_DEATHLESS_BREAKS = 5
 """So many groups in a row that broke without a death, and were formed again: the links break under load only."""
 
 
+@dataclass
 class Accusations:
     """Who accuses whom, over the generations since the last one that gave no cause."""
 
-    def __init__(self) -> None:
-        self._sure: dict[WorkerId, set[WorkerId]] = {}
-        self._weak: dict[WorkerId, set[WorkerId]] = {}
-        self._breaks = 0
+    _sure: dict[WorkerId, set[WorkerId]] = field(default_factory=dict)
+    _weak: dict[WorkerId, set[WorkerId]] = field(default_factory=dict)
+    _breaks: int = 0
 
     def add(self, accuser: WorkerId, accused: WorkerId, *, sure: bool) -> None:
         """``accuser`` gets no answer from ``accused``, or (not ``sure``) saw it close its end."""

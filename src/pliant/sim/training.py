@@ -130,7 +130,7 @@ class MainThread:
             stop = self._commit().stop
         if group.rank in decision.sources:
             if group.kind == "founding":
-                self.world.ledger.found(self.weights)
+                self.world.found(group, self.weights)
             for rank in decision.newcomers:
                 self.control.send(group, group.members[rank], "state", (0, (self.passes, self.weights)))
             self._enter(group, decision, stop=stop)
@@ -149,7 +149,7 @@ class MainThread:
         if len(set(parts.values())) != 1:
             raise ViolationError(f"{self.control.worker} received parts of different states: {parts}")
         self.passes, self.weights = next(iter(parts.values()))
-        self.world.ledger.receive(self.control.worker, passes=self.passes, weights=self.weights)
+        self.world.ledger_of(self.control.worker).receive(self.control.worker, passes=self.passes, weights=self.weights)
         self._held, self._full = {}, None
         self._enter(group, decision, stop=False)
         return True
@@ -210,7 +210,9 @@ class MainThread:
         if pres is None or posts is None:
             return False
         everything = [*posts.values(), self._posted]
-        self.world.ledger.check_pass((s for held, *_ in everything for s in held), number=self.passes)
+        self.world.ledger_of(self.control.worker).check_pass(
+            (s for held, *_ in everything for s in held), number=self.passes
+        )
         if any(sorted(pres[peer]) != sorted(posts[peer][0]) for peer in group.peers):
             raise ViolationError(f"pass {self.passes}: somebody computed other shards than it had said")
         gradients = {shard: gradient for held, *_ in everything for shard, gradient in held.items()}
@@ -267,7 +269,7 @@ class MainThread:
         else:
             self._estimate.idle()
         self._times = []
-        self.world.ledger.commit(self.control.worker, passes=self.passes, weights=self.weights)
+        self.world.ledger_of(self.control.worker).commit(self.control.worker, passes=self.passes, weights=self.weights)
         return full
 
     def _switch(self, group: Group, *, generation: int) -> None:

@@ -10,7 +10,7 @@ from pliant.ids import Generation, WorkerId
 from pliant.membership import events as ev
 from pliant.sim.engine import Engine
 from pliant.sim.group import Group
-from pliant.sim.ledger import Ledger
+from pliant.sim.ledger import Content, Ledger
 from pliant.sim.network import Mesh
 from pliant.sim.scenario import Scenario
 from pliant.sim.training import MainThread
@@ -26,10 +26,15 @@ class Surroundings(Protocol):
     mesh: Mesh
     rng: random.Random
     scenario: Scenario
-    ledger: Ledger
 
     def tell(self, worker: WorkerId, event: ev.MembershipEvent) -> None:
         """Send an event to the coordinator."""
+
+    def ledger_of(self, worker: WorkerId) -> Ledger:
+        """The referee's books that apply to this worker."""
+
+    def found(self, group: Group, weights: Content) -> None:
+        """A member takes its initial state for the job's."""
 
     def switched(self) -> None:
         """A worker has moved from one generation to the next."""

@@ -10,7 +10,8 @@ from pliant.ids import Generation, WorkerId
 from pliant.membership import events as ev
 from pliant.membership.state import JobMembership
 from pliant.sim.engine import Engine
-from pliant.sim.ledger import Ledger, ViolationError
+from pliant.sim.group import Group
+from pliant.sim.ledger import Content, Ledger, ViolationError
 from pliant.sim.network import Control, Mesh
 from pliant.sim.scenario import Fault, Scenario
 from pliant.sim.worker import SimWorker
@@ -54,6 +55,10 @@ class World:
         self.trace: deque[str] = deque(maxlen=400)
         self._end: ev.EndJob | None = None
         self._retired: set[WorkerId] = set()
+        self._blank: set[WorkerId] = set()
+        """Given up before they held the state."""
+        self._apart: dict[WorkerId, Ledger] = {}
+        """Those of them that have woken up and founded the job among themselves: that is another job."""
         self._faults = self._ambushes = self._uneven = 0
         self._announced = 0
         self._forgotten: set[WorkerId] = set()
@@ -85,6 +90,18 @@ class World:
         """The agent sees that the process is gone; all that it had sent is heard before (if nothing is reordered)."""
         self.note(f"{worker} is gone")
         self.control.send(f"up {worker}", self._on_event, ev.WorkerGone(worker))
+
+    def ledger_of(self, worker: WorkerId) -> Ledger:
+        """The books that apply to this worker."""
+        return self._apart.get(worker, self.ledger)
+
+    def found(self, group: Group, weights: Content) -> None:
+        """A member takes its initial state for the job's."""
+        ledger = self.ledger
+        if group.members[group.rank] in self._blank:
+            ledger = Ledger(shards=self.scenario.shards)
+            self._apart.update(dict.fromkeys(self._blank.intersection(group.members), ledger))
+        ledger.found(weights)
 
     def switched(self) -> None:
         """Spring an ambush: somebody dies around the moment at which the workers switch."""
@@ -223,6 +240,8 @@ class World:
             return
         self.note(f"{worker.worker} is silent and given up")
         self._retired.add(worker.worker)
+        if not worker.main.stateful:
+            self._blank.add(worker.worker)
         self.control.send(f"up {worker.worker}", self._on_event, ev.WorkerGone(worker.worker))
         self._send(worker.worker, ev.RetireWorker(worker.worker, "it was silent"))
         self.engine.after(SILENT_S, worker.exit_if_frozen)
@@ -247,7 +266,8 @@ class World:
         if end is None:
             raise ViolationError("the job has not ended")
         alive = [worker for worker in self.workers.values() if worker.alive and worker.worker not in self._retired]
-        heard = [worker for worker in self.workers.values() if worker.worker not in self._forgotten]
+        unheard = self._forgotten.union(self._apart)
+        heard = [worker for worker in self.workers.values() if worker.worker not in unheard]
         ended = [worker.main for worker in heard if worker.main.phase == "ended"]
         passes = max((main.passes for main in ended), default=0)
         if end.outcome == "finished" and (not ended or passes != self.scenario.passes):
