@@ -11,7 +11,16 @@ from websockets.sync.server import serve
 
 from pliant.errors import ProtocolError
 from pliant.wire.codec import FROM_WORKER, encode
-from pliant.wire.messages import CallEnded, MilestoneReached, Refused, Retire, Taken, WorkerHello, WorkerProgress
+from pliant.wire.messages import (
+    CallEnded,
+    MilestoneReached,
+    Refused,
+    Retire,
+    StillHere,
+    Taken,
+    WorkerHello,
+    WorkerProgress,
+)
 from pliant.wire.socket import ControlSocket
 
 DEADLINE_S = 10.0
@@ -274,6 +283,43 @@ def test_only_messages_that_are_never_taken_are_dropped(start_server, start_rela
     control.send(MilestoneReached(2))
     server.wait(lambda: (2, MilestoneReached(2)) in server.heard, "the next message")
     assert server.milestones() == arrive
+
+
+def test_a_connection_without_answers_is_replaced(start_server, start_relay, open_socket):
+    """Half-open: whatever lies between swallows everything, and nobody says so."""
+    server = start_server()
+    relay = start_relay(server)
+    where = {"url": url(relay)}
+    control = open_socket(lambda: where["url"])
+    control.set_patience(2.0)
+    server.wait(lambda: len(server.heard) == 1, "hello")
+    relay.swallow()
+    where["url"] = url(server)
+    control.send(MilestoneReached(1))
+    server.wait(lambda: (2, MilestoneReached(1)) in server.heard, "sent again over another connection")
+    assert relay.swallowed.is_set()
+    assert control.flush(DEADLINE_S)
+
+
+def test_a_quiet_connection_that_answers_is_kept_and_says_a_word_now_and_then(start_server, open_socket):
+    server = start_server()
+    control = open_socket(url(server))
+    control.set_patience(1.0)
+    control.beat = StillHere
+    server.wait(lambda: sum(isinstance(message, StillHere) for _, message in server.heard) >= 8, "eight words")
+    assert len(server.connections) == 1
+    assert server.milestones() == []
+
+
+def test_who_has_something_to_say_needs_no_heartbeat(start_server, open_socket):
+    server = start_server()
+    control = open_socket(url(server))
+    control.set_patience(60.0)
+    control.beat = StillHere
+    for step in range(50):
+        control.send(MilestoneReached(step))
+    server.wait(lambda: len(server.milestones()) == 50, "all")
+    assert not any(isinstance(message, StillHere) for _, message in server.heard)
 
 
 def test_too_large_is_said_to_the_sender(start_server, open_socket):

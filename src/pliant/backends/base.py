@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from pliant.config import WorkerSpec
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """What the system knows of a process."""
+
+    exists: bool
+    stopped: bool = False
+    """By a signal (SIGSTOP), or a debugger."""
+    cpu_s: float = 0.0
+    """Processor time that all its threads have used."""
 
 
 class WorkerProcess(Protocol):
@@ -24,6 +36,9 @@ class WorkerProcess(Protocol):
 
     def signal(self, number: int) -> None:
         """Send a signal to the process itself. Nothing happens when it is gone."""
+
+    def probe(self) -> ProcessState:
+        """What it is doing right now."""
 
     def end_group(self) -> None:
         """SIGKILL to everything in its process group. Nothing happens when the group is empty."""

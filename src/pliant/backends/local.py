@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import context, forkserver, get_context
 from pathlib import Path
 
-from pliant.backends.base import WorkerStartError
+from pliant.backends.base import ProcessState, WorkerStartError
 from pliant.backends.child import DEFAULT_ENTRY, run_child
 from pliant.backends.devices import Devices
 from pliant.config import WorkerSpec
@@ -36,6 +36,10 @@ class AdoptedWorker:
         """Send a signal to the process itself. Nothing happens when it is gone."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
+
+    def probe(self) -> ProcessState:
+        """What it is doing right now."""
+        return process_state(self.pid)
 
     def end_group(self) -> None:
         """SIGKILL to everything in its process group. Nothing happens when the group is empty."""
@@ -127,6 +131,21 @@ class LocalBackend:
     def forget(self, worker: str) -> None:
         """``worker`` is gone: its GPU is free."""
         self._devices.give_back(worker)
+
+
+def process_state(pid: int) -> ProcessState:
+    """What the system knows of a process; one that is a zombie does not exist any more."""
+    try:
+        # Behind the command, which may contain anything, even parentheses: state, then numbers.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        state, user, system = fields[0], int(fields[11]), int(fields[12])
+    except (OSError, IndexError, ValueError):
+        return ProcessState(exists=False)
+    return ProcessState(
+        exists=state not in (b"Z", b"X"),
+        stopped=state in (b"T", b"t"),
+        cpu_s=(user + system) / os.sysconf("SC_CLK_TCK"),
+    )
 
 
 async def _readable(descriptor: int) -> None:

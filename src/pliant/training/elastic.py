@@ -34,6 +34,7 @@ from pliant.wire.messages import (
     Misbehave,
     RehearsalFailed,
     Retire,
+    StillHere,
     StopJob,
     Welcome,
     WorkerHello,
@@ -66,6 +67,7 @@ class ElasticCrew:
         self._socket: ControlSocket[CoordinatorToWorker] = ControlSocket(
             lambda: None if self._isolated else find_url(), token, self._hello, self._on_message
         )
+        self._socket.beat = StillHere
 
     # ------------------------------------------------------------ main thread
 
@@ -249,6 +251,7 @@ class ElasticCrew:
         for call in welcome.calls:
             self._keep_call(call)
         self.groups.set_patience(welcome.patience_s)
+        self._socket.set_patience(welcome.patience_s)
         with self._changed:
             if self._welcome is None:  # on a reconnect the first answer stays in force
                 self._welcome = welcome

@@ -1,7 +1,9 @@
 """A WebSocket to the coordinator that outlives the coordinator: used by workers and agents, from plain threads.
 
-Two daemon threads. One connects, says hello, and hands incoming messages to a callback; when the connection breaks it
-connects again, forever, to wherever the coordinator is by then. The other sends.
+Three daemon threads. One connects, says hello, and hands incoming messages to a callback; when the connection breaks it
+connects again, forever, to wherever the coordinator is by then. One sends. One pings, and cuts a connection over which
+no answer comes (half-open: the other machine or what lies between is gone, and nobody has said so); it also says a word
+now and then when nothing else was said, so that silence means something.
 
 A message leaves the queue only when the coordinator says ``Taken``: then it was handled, and what it changed is in the
 journal. What was under way when a connection broke, or when the coordinator died, is sent again, in order, on the next
@@ -12,8 +14,11 @@ was sent in the same breath. :meth:`ControlSocket.send` refuses too large a mess
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -23,6 +28,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from pliant.errors import ProtocolError
+from pliant.timeouts import Timeouts
 from pliant.wire.codec import MAX_ANSWER_BYTES, TO_WORKER, Decoder, encode
 from pliant.wire.messages import Refused, Taken, WorkerProgress
 
@@ -61,6 +67,10 @@ class ControlSocket(Generic[Incoming]):
                 an exception in it is logged, not raised.
             decoder: What may come in; default: what the coordinator says to workers.
         """
+        self._timeouts = Timeouts()
+        self.beat: Callable[[], Any] | None = None
+        """Makes a message to send when nothing else was sent for a fifth of the patience."""
+        self._said_s = time.monotonic()
         self._url = url
         self._headers = {"Authorization": f"Bearer {token}"}
         self._hello = hello
@@ -77,6 +87,7 @@ class ControlSocket(Generic[Incoming]):
         self._threads = [
             threading.Thread(target=self._receive_forever, name="pliant-control-receive", daemon=True),
             threading.Thread(target=self._send_forever, name="pliant-control-send", daemon=True),
+            threading.Thread(target=self._watch_forever, name="pliant-control-watch", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -85,6 +96,13 @@ class ControlSocket(Generic[Incoming]):
     def connected(self) -> bool:
         """Whether there is a connection at this moment."""
         return self._connection is not None
+
+    def set_patience(self, patience_s: float) -> None:
+        """What the user chose, as soon as it is known; until then it is the default."""
+        self._timeouts = Timeouts(patience_s)
+        connection = self._connection
+        if connection is not None:
+            self._tune(connection)
 
     def send(self, message: Any) -> None:
         """Queue ``message``; returns at once, from any thread. Ignored after :meth:`close`.
@@ -98,6 +116,7 @@ class ControlSocket(Generic[Incoming]):
             if self._connection is None and isinstance(message, WorkerProgress):
                 return
             if not self._stop.is_set():
+                self._said_s = time.monotonic()
                 self._queue.append(data)
                 self._changed.notify_all()
 
@@ -139,10 +158,12 @@ class ControlSocket(Generic[Incoming]):
                 additional_headers=self._headers,
                 proxy=None,
                 compression=None,
-                open_timeout=5.0,
-                close_timeout=1.0,
+                open_timeout=self._timeouts.pong_s,
+                close_timeout=min(1.0, self._timeouts.pong_s),
                 max_size=MAX_ANSWER_BYTES,
+                ping_interval=None,
             ) as connection:
+                self._tune(connection)
                 connection.send(encode(self._hello()).decode())
                 stood = True
                 self._attach(connection)
@@ -158,6 +179,12 @@ class ControlSocket(Generic[Incoming]):
         finally:
             self._attach(None)
         return stood
+
+    def _tune(self, connection: ClientConnection) -> None:
+        """Neither may sending block for ever: the coordinator always reads, so its window is never full for long."""
+        limit_ms = int(1000 * (self._timeouts.ping_s + self._timeouts.pong_s)) + 1
+        with contextlib.suppress(OSError):
+            connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
 
     def _attach(self, connection: ClientConnection | None) -> None:
         with self._changed:
@@ -222,6 +249,41 @@ class ControlSocket(Generic[Incoming]):
     def _await_other_connection(self, old: ClientConnection) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._stop.is_set() or self._connection is not old)
+
+    # ------------------------------------------------------------ watching thread
+
+    def _watch_forever(self) -> None:
+        pinged: ClientConnection | None = None
+        pong: threading.Event | None = None
+        pinged_s = 0.0
+        while not self._stop.wait(self._timeouts.ping_s / 4):
+            now_s, connection, times = time.monotonic(), self._connection, self._timeouts
+            if connection is None:
+                continue
+            if self.beat is not None and now_s - self._said_s >= times.beat_s:
+                self.send(self.beat())
+            if connection is not pinged or pong is None or pong.is_set():
+                if connection is not pinged or now_s - pinged_s >= times.ping_s:
+                    pinged, pinged_s, pong = connection, now_s, _ping(connection)
+            elif now_s - pinged_s > times.pong_s:
+                _log.info("no answer from the coordinator for %.1f s; connecting anew", now_s - pinged_s)
+                pong = None
+                _cut(connection)
+
+
+def _ping(connection: ClientConnection) -> threading.Event | None:
+    """Set when the answer is here; None: the connection is broken, which the receiving thread notices."""
+    try:
+        return connection.ping()
+    except (OSError, WebSocketException):
+        return None
+
+
+def _cut(connection: ClientConnection) -> None:
+    """End the connection without a word: nobody would answer it."""
+    with contextlib.suppress(OSError):
+        connection.socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that is blocked in sending
+    connection.close_socket()
 
 
 def _send_batch(connection: ClientConnection, batch: list[bytes]) -> bool:

@@ -21,6 +21,7 @@ from pliant.wire.messages import (
     AdoptWorker,
     AgentHello,
     CoordinatorToAgent,
+    ProbeWorker,
     SignalWorker,
     StartWorker,
     StopAgent,
@@ -120,6 +121,8 @@ class Agent:
             case AdoptWorker(worker=worker, pid=pid, device=device):
                 self._served = True
                 self._workers.adopt(worker, pid=pid, device=device)
+            case ProbeWorker(worker=worker):
+                self._socket.send(self._workers.probe(worker))
             case SignalWorker(worker=worker, signal=number):
                 task = asyncio.create_task(self._workers.signal(worker, number))
                 self._tasks.add(task)

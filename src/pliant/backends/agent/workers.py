@@ -9,9 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from pliant.backends.agent.memory import OutOfMemoryWatch
-from pliant.backends.base import Backend, WorkerProcess, WorkerStartError
+from pliant.backends.base import Backend, ProcessState, WorkerProcess, WorkerStartError
 from pliant.config import WorkerSpec
-from pliant.wire.messages import WorkerExited, WorkerStarted
+from pliant.wire.messages import WorkerExited, WorkerProbed, WorkerStarted
 
 UNKNOWN_EXIT = 255
 
@@ -66,6 +66,12 @@ class Workers:
             await self._up[worker].wait()
         if worker in self._alive:
             self._alive[worker].signal(number)
+
+    def probe(self, worker: str) -> WorkerProbed:
+        """What the worker's process is doing right now."""
+        process = self._alive.get(worker)
+        state = ProcessState(exists=False) if process is None else process.probe()
+        return WorkerProbed(worker=worker, exists=state.exists, stopped=state.stopped, cpu_s=state.cpu_s)
 
     def signal_all(self, number: int) -> None:
         """Send a signal to every worker that exists."""
