@@ -36,6 +36,9 @@ def obey_args(spec: WorkerSpec) -> None:
                 sys.exit(int(value))
             case "raise":
                 raise ValueError(value)
+            case "spin":
+                while True:
+                    pass
             case "wait":
                 print("waiting")
                 while True:

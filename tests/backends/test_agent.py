@@ -9,7 +9,16 @@ import pytest
 from backend_helpers import wait_until
 from fake_coordinator import DEADLINE_S
 
-from pliant.wire.messages import SignalWorker, StartWorker, StopAgent, WorkerExited, WorkerStarted
+from pliant.backends.local import process_state
+from pliant.wire.messages import (
+    ProbeWorker,
+    SignalWorker,
+    StartWorker,
+    StopAgent,
+    WorkerExited,
+    WorkerProbed,
+    WorkerStarted,
+)
 
 
 def log(coordinator, worker="w1"):
@@ -109,6 +118,29 @@ def test_a_kill_from_outside_is_seen_and_takes_the_workers_children_along(coordi
     os.kill(pid, signal.SIGKILL)
     assert coordinator.expect(WorkerExited).exit_code == -9
     wait_until(lambda: gone(child), "the worker's child is gone")
+    stop(coordinator, agent)
+
+
+def test_a_probe_tells_whether_a_worker_is_stopped_and_what_it_has_used(coordinator, start_agent):
+    agent = start_agent("spin=")
+    greet(coordinator)
+
+    def probe(worker="w1"):
+        coordinator.send(ProbeWorker(worker=worker))
+        return coordinator.expect(WorkerProbed)
+
+    assert not probe().exists
+    pid = start_worker(coordinator)
+    first = probe()
+    assert (first.exists, first.stopped) == (True, False)
+    wait_until(lambda: process_state(pid).cpu_s > first.cpu_s + 0.2, "it uses processor time")
+    assert probe().cpu_s > first.cpu_s + 0.1
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: process_state(pid).stopped, "it is stopped")
+    assert probe().stopped
+    os.kill(pid, signal.SIGKILL)
+    assert coordinator.expect(WorkerExited).exit_code == -9
+    assert not probe("w7").exists
     stop(coordinator, agent)
 
 

@@ -41,10 +41,6 @@ class Ledger:
             raise ViolationError("the job began again although passes had been committed")
         self._weights = [initial]
 
-    def restart(self) -> None:
-        """Everything that ever held state is dead and nobody knew of it: the job may be founded once more."""
-        self._weights, self.commits = [], 0
-
     def weights_after(self, passes: int) -> Content:
         """The weights of the undisturbed run after ``passes`` passes."""
         while len(self._weights) <= passes:

@@ -55,6 +55,8 @@ class World:
         self.trace: deque[str] = deque(maxlen=400)
         self._end: ev.EndJob | None = None
         self._retired: set[WorkerId] = set()
+        self._given_up: set[WorkerId] = set()
+        """Workers that were silent for too long."""
         self._blank: set[WorkerId] = set()
         """Given up before they held the state."""
         self._apart: dict[WorkerId, Ledger] = {}
@@ -152,7 +154,11 @@ class World:
             self._on_event(event)
 
     def _say_hello(self, worker: SimWorker) -> None:
-        if worker.alive:
+        if worker.later(self._say_hello, worker) or not worker.alive:
+            return
+        if worker.worker in self._given_up:
+            self._send(worker.worker, ev.RetireWorker(worker.worker, "it was silent"))
+        else:
             generation, stateful = Generation(worker.entered), worker.main.stateful
             self.tell(worker.worker, ev.WorkerConnected(worker.worker, "127.0.0.1", 1, generation, stateful))
 
@@ -240,6 +246,7 @@ class World:
             return
         self.note(f"{worker.worker} is silent and given up")
         self._retired.add(worker.worker)
+        self._given_up.add(worker.worker)
         if not worker.main.stateful:
             self._blank.add(worker.worker)
         self.control.send(f"up {worker.worker}", self._on_event, ev.WorkerGone(worker.worker))
@@ -253,13 +260,16 @@ class World:
             return  # said again to a worker that may have missed it
         self._announced = int(decision.generation)
         if decision.kind == "founding":
-            if any(worker.alive and worker.main.stateful for worker in self.workers.values()):
+            alive = [worker for worker in self.workers.values() if worker.alive]
+            if any(worker.main.stateful and worker.worker not in self._given_up for worker in alive):
                 raise ViolationError("a second founding although a living worker holds the state")
             if self.scenario.control_fifo and self.ledger.commits:
                 raise ViolationError("the job begins again although the coordinator knows that it had begun")
-            self.ledger.restart()
-            # Those that had entered, and died before the coordinator heard of it, lived in another job.
-            self._forgotten.update(worker.worker for worker in self.workers.values() if not worker.alive)
+            # Those that had entered, and died or fell silent before the coordinator heard of it, lived in another job.
+            unheard = [w.worker for w in self.workers.values() if not w.alive or w.main.stateful]
+            self._forgotten.update(unheard)
+            self._apart.update((worker, self._apart.get(worker, self.ledger)) for worker in unheard)
+            self.ledger = Ledger(shards=self.scenario.shards)
 
     def _judge(self) -> Result:
         end = self._end
