@@ -28,6 +28,7 @@ def test_a_job_runs_to_its_end(pliant, script, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == "training with steps=6 x\nno newline at the end\n"
     assert "job train created" in done.stderr
+    assert "patience 10 s: a crash is seen at once, a hang after at most 12.5 s" in done.stderr
     assert "train finished: 6 steps, 48 samples" in done.stderr
     assert f"sha256 {SHA}" in done.stderr
     written = json.loads(report.read_text())

@@ -30,6 +30,8 @@ class Launch(msgspec.Struct, frozen=True):
     environment: dict[str, str]
     entry: str | None = None
     """``module:function`` in place of the training worker; for tests."""
+    preload: str = ""
+    """Modules that the template imports before ``entry`` is called; for tests."""
 
     def command(self, home: Home) -> list[str]:
         """The agent's command line."""
@@ -38,11 +40,13 @@ class Launch(msgspec.Struct, frozen=True):
         words = [self.python, "-P", "-m", "pliant.backends.agent", "--home", str(home.path), "--job", spec.name]
         words += ["--launch", spec.launch, "--script", spec.script, "--threads", str(spec.threads)]
         if self.entry is not None:
-            words += ["--entry", self.entry, "--preload", ""]
+            words += ["--entry", self.entry, "--preload", self.preload]
         return [*words, "--", *spec.args]
 
 
-def launch_here(spec: JobSpec, *, entry: str | None = None, environment: Mapping[str, str] | None = None) -> Launch:
+def launch_here(
+    spec: JobSpec, *, entry: str | None = None, preload: str = "", environment: Mapping[str, str] | None = None
+) -> Launch:
     """With this process's interpreter, directory and (unless given) environment."""
     return Launch(
         spec=spec,
@@ -50,6 +54,7 @@ def launch_here(spec: JobSpec, *, entry: str | None = None, environment: Mapping
         directory=str(Path.cwd()),
         environment=dict(os.environ if environment is None else environment),
         entry=entry,
+        preload=preload,
     )
 
 

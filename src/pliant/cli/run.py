@@ -47,7 +47,7 @@ def start_job(home: Home, options: RunOptions) -> tuple[JobSpec, subprocess.Pope
         spec = create_job(client, options)
         try:
             remove_old_logs(home.job(spec.name))
-            launch = launch_here(spec, entry=options.entry)
+            launch = launch_here(spec, entry=options.entry, preload=options.preload)
             write_launch(home, launch)
             agent = start_agent(home, launch)
         except BaseException:

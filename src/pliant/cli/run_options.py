@@ -37,6 +37,8 @@ class RunOptions:
     json: bool
     entry: str | None = None
     """``module:function`` in place of the training worker; for tests."""
+    preload: str = ""
+    """Modules that the template imports before ``entry`` is called; for tests."""
 
 
 def run_parser() -> argparse.ArgumentParser:
@@ -65,6 +67,7 @@ def run_parser() -> argparse.ArgumentParser:
     add("--no-live", action="store_true", help="lines instead of the live view")
     add("--quiet", "-q", action="store_true", help="only what the script prints, and errors")
     add("--entry", default=None, help=argparse.SUPPRESS)  # module:function in place of the worker, for tests
+    add("--preload", default="", help=argparse.SUPPRESS)  # with it: modules that the template imports
     add("script", metavar="script.py", help="training script that uses pliant.join")
     add("args", nargs=argparse.REMAINDER, metavar="args", help="arguments of the script")
     return parser
@@ -122,6 +125,7 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         live=not given.no_live,
         json=given.json,
         entry=given.entry,
+        preload=given.preload,
     )
 
 

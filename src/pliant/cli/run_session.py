@@ -22,6 +22,7 @@ from pliant.dashboard.summary import summary
 from pliant.dashboard.view import View
 from pliant.dashboard.words import is_over, main_worker
 from pliant.errors import CoordinatorError
+from pliant.timeouts import Timeouts
 from pliant.wire.api import JobSpec, JobStatus, Report
 from pliant.wire.http import Client
 
@@ -62,6 +63,7 @@ class RunSession:
             loop.add_signal_handler(number, self._detach, number)
         self._watch_agent(loop)
         self._view.start()
+        self._view.note(Timeouts(self._spec.patience_s).summary())
         try:
             self._spawn(self._follow())
             self._spawn(self._tail())

@@ -1,7 +1,7 @@
-"""The coordinator's process: ``python -m pliant.control.coordinator --home DIR [--port P] [--stay]``.
+"""The coordinator's process: ``python -m pliant.control.coordinator --home DIR [--host A] [--port P] [--stay]``.
 
-One per home directory. Listens on loopback, writes ``coordinator.json`` once it does, and ends by itself when nobody
-has needed it for a while (unless ``--stay``), or gracefully at SIGTERM and SIGINT. Logs to stderr.
+One per home directory. Listens on loopback unless told otherwise, writes ``coordinator.json`` once it does, and ends by
+itself when nobody has needed it for a while (unless ``--stay``), or gracefully at SIGTERM and SIGINT. Logs to stderr.
 
 Exit codes: 0 ended as it should, or another one serves this home already; 1 it cannot start (a message says why).
 """
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not locked:
                 _log.info("another coordinator serves %s already", home.path)
                 return 0
-            asyncio.run(_serve(home, _listen(options.port), options))
+            asyncio.run(_serve(home, _listen(options.host, options.port), options))
     except (PliantError, OSError) as error:
         print(f"error: the coordinator cannot start: {error}", file=sys.stderr)
         return 1
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pliant.control.coordinator", description="Pliant's coordinator.")
     parser.add_argument("--home", type=Path, default=home_dir(), help="directory of its files (default: $PLIANT_HOME)")
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: any free one)")
+    parser.add_argument("--host", default=_HOST, help="IPv4 address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=0, help="port (default: any free one)")
     parser.add_argument("--stay", action="store_true", help="do not end when nobody needs it")
     parser.add_argument("--idle-s", type=float, default=_IDLE_S, help="end after so many seconds without use")
     return parser
@@ -97,21 +98,23 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     """A listening socket.
 
     Raises:
-        CoordinatorError: The port is taken, or not one.
+        CoordinatorError: The port is taken or not one, or the address is not this machine's.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((_HOST, port))
+        listener.bind((host, port))
         listener.listen(1024)
     except (OSError, OverflowError) as error:
         listener.close()
-        fix = "choose another one with --port, or leave it out for any free one"
-        raise CoordinatorError(f"cannot listen on {_HOST}:{port}: {error}; {fix}") from error
+        fix = "choose another port with --port, or leave it out for any free one"
+        if host != _HOST:
+            fix += "; --host has to be an address of this machine"
+        raise CoordinatorError(f"cannot listen on {host}:{port}: {error}; {fix}") from error
     return listener
 
 
@@ -158,6 +161,7 @@ class _Server(uvicorn.Server):
         self._options = [
             *(["--stay"] if options.stay else []),
             *(["--port", str(options.port)] if options.port else []),
+            *(["--host", options.host] if options.host != _HOST else []),
         ]
 
     def end(self, why: str) -> None:

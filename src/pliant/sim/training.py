@@ -41,6 +41,8 @@ class MainThread:
         self.stateful = False
         self.passes = 0
         self.weights: Content = hash((12345, int(control.worker[1:])))
+        self.founded = 0
+        """The founding generation that its state comes from."""
         self.promised = 0
         """The planned generation that was said to stand in the pass in flight."""
         self._busy = False
@@ -130,9 +132,10 @@ class MainThread:
             stop = self._commit().stop
         if group.rank in decision.sources:
             if group.kind == "founding":
-                self.world.found(group, self.weights)
+                self.founded = group.generation
+                self.world.ledger_of(self.founded).found(self.weights)
             for rank in decision.newcomers:
-                self.control.send(group, group.members[rank], "state", (0, (self.passes, self.weights)))
+                self.control.send(group, group.members[rank], "state", (0, (self.passes, self.weights, self.founded)))
             self._enter(group, decision, stop=stop)
         else:
             self.phase = "transfer"
@@ -148,8 +151,8 @@ class MainThread:
             return False
         if len(set(parts.values())) != 1:
             raise ViolationError(f"{self.control.worker} received parts of different states: {parts}")
-        self.passes, self.weights = next(iter(parts.values()))
-        self.world.ledger_of(self.control.worker).receive(self.control.worker, passes=self.passes, weights=self.weights)
+        self.passes, self.weights, self.founded = next(iter(parts.values()))
+        self.world.ledger_of(self.founded).receive(self.control.worker, passes=self.passes, weights=self.weights)
         self._held, self._full = {}, None
         self._enter(group, decision, stop=False)
         return True
@@ -210,7 +213,7 @@ class MainThread:
         if pres is None or posts is None:
             return False
         everything = [*posts.values(), self._posted]
-        self.world.ledger_of(self.control.worker).check_pass(
+        self.world.ledger_of(self.founded).check_pass(
             (s for held, *_ in everything for s in held), number=self.passes
         )
         if any(sorted(pres[peer]) != sorted(posts[peer][0]) for peer in group.peers):
@@ -269,7 +272,8 @@ class MainThread:
         else:
             self._estimate.idle()
         self._times = []
-        self.world.ledger_of(self.control.worker).commit(self.control.worker, passes=self.passes, weights=self.weights)
+        self.world.ledger_of(self.founded).commit(self.control.worker, passes=self.passes, weights=self.weights)
+        self.world.committed(self.control.worker, self.founded)
         return full
 
     def _switch(self, group: Group, *, generation: int) -> None:

@@ -10,7 +10,7 @@ from pliant.ids import Generation, WorkerId
 from pliant.membership import events as ev
 from pliant.sim.engine import Engine
 from pliant.sim.group import Group
-from pliant.sim.ledger import Content, Ledger
+from pliant.sim.ledger import Ledger
 from pliant.sim.network import Mesh
 from pliant.sim.scenario import Scenario
 from pliant.sim.training import MainThread
@@ -30,11 +30,11 @@ class Surroundings(Protocol):
     def tell(self, worker: WorkerId, event: ev.MembershipEvent) -> None:
         """Send an event to the coordinator."""
 
-    def ledger_of(self, worker: WorkerId) -> Ledger:
-        """The referee's books that apply to this worker."""
+    def ledger_of(self, founded: int) -> Ledger:
+        """The referee's books of the job that was founded in this generation."""
 
-    def found(self, group: Group, weights: Content) -> None:
-        """A member takes its initial state for the job's."""
+    def committed(self, worker: WorkerId, founded: int) -> None:
+        """A worker has committed a pass of that job."""
 
     def switched(self) -> None:
         """A worker has moved from one generation to the next."""

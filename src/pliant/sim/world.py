@@ -10,8 +10,7 @@ from pliant.ids import Generation, WorkerId
 from pliant.membership import events as ev
 from pliant.membership.state import JobMembership
 from pliant.sim.engine import Engine
-from pliant.sim.group import Group
-from pliant.sim.ledger import Content, Ledger, ViolationError
+from pliant.sim.ledger import Ledger, ViolationError
 from pliant.sim.network import Control, Mesh
 from pliant.sim.scenario import Fault, Scenario
 from pliant.sim.worker import SimWorker
@@ -46,7 +45,11 @@ class World:
         self.engine = Engine()
         self.mesh = Mesh(self.engine, rng=self.rng)
         self.control = Control(self.engine, rng=self.rng, scenario=scenario)
-        self.ledger = Ledger(shards=scenario.shards)
+        self.ledgers: dict[int, Ledger] = {}
+        """One for each founding: there may be another one while nobody knows that the first had come about."""
+        self._begun: set[int] = set()
+        """Foundings after which a pass was committed."""
+        self._founding = 0
         self.workers: dict[WorkerId, SimWorker] = {}
         self.membership = self._new_membership()
         self._journal: list[ev.MembershipEvent] = []
@@ -57,13 +60,8 @@ class World:
         self._retired: set[WorkerId] = set()
         self._given_up: set[WorkerId] = set()
         """Workers that were silent for too long."""
-        self._blank: set[WorkerId] = set()
-        """Given up before they held the state."""
-        self._apart: dict[WorkerId, Ledger] = {}
-        """Those of them that have woken up and founded the job among themselves: that is another job."""
         self._faults = self._ambushes = self._uneven = 0
         self._announced = 0
-        self._forgotten: set[WorkerId] = set()
 
     def run(self) -> Result:
         """Simulate the job.
@@ -93,17 +91,14 @@ class World:
         self.note(f"{worker} is gone")
         self.control.send(f"up {worker}", self._on_event, ev.WorkerGone(worker))
 
-    def ledger_of(self, worker: WorkerId) -> Ledger:
-        """The books that apply to this worker."""
-        return self._apart.get(worker, self.ledger)
+    def ledger_of(self, founded: int) -> Ledger:
+        """The referee's books of the job that was founded in this generation."""
+        return self.ledgers.setdefault(founded, Ledger(shards=self.scenario.shards))
 
-    def found(self, group: Group, weights: Content) -> None:
-        """A member takes its initial state for the job's."""
-        ledger = self.ledger
-        if group.members[group.rank] in self._blank:
-            ledger = Ledger(shards=self.scenario.shards)
-            self._apart.update(dict.fromkeys(self._blank.intersection(group.members), ledger))
-        ledger.found(weights)
+    def committed(self, worker: WorkerId, founded: int) -> None:
+        """A worker has committed a pass of that job; from one that was given up nobody hears of it."""
+        if worker not in self._given_up:
+            self._begun.add(founded)
 
     def switched(self) -> None:
         """Spring an ambush: somebody dies around the moment at which the workers switch."""
@@ -247,8 +242,6 @@ class World:
         self.note(f"{worker.worker} is silent and given up")
         self._retired.add(worker.worker)
         self._given_up.add(worker.worker)
-        if not worker.main.stateful:
-            self._blank.add(worker.worker)
         self.control.send(f"up {worker.worker}", self._on_event, ev.WorkerGone(worker.worker))
         self._send(worker.worker, ev.RetireWorker(worker.worker, "it was silent"))
         self.engine.after(SILENT_S, worker.exit_if_frozen)
@@ -263,21 +256,17 @@ class World:
             alive = [worker for worker in self.workers.values() if worker.alive]
             if any(worker.main.stateful and worker.worker not in self._given_up for worker in alive):
                 raise ViolationError("a second founding although a living worker holds the state")
-            if self.scenario.control_fifo and self.ledger.commits:
+            if self.scenario.control_fifo and self._begun:
                 raise ViolationError("the job begins again although the coordinator knows that it had begun")
-            # Those that had entered, and died or fell silent before the coordinator heard of it, lived in another job.
-            unheard = [w.worker for w in self.workers.values() if not w.alive or w.main.stateful]
-            self._forgotten.update(unheard)
-            self._apart.update((worker, self._apart.get(worker, self.ledger)) for worker in unheard)
-            self.ledger = Ledger(shards=self.scenario.shards)
+            self._founding = int(decision.generation)
 
     def _judge(self) -> Result:
         end = self._end
         if end is None:
             raise ViolationError("the job has not ended")
         alive = [worker for worker in self.workers.values() if worker.alive and worker.worker not in self._retired]
-        unheard = self._forgotten.union(self._apart)
-        heard = [worker for worker in self.workers.values() if worker.worker not in unheard]
+        # Who had entered an earlier founding, and was gone before the coordinator heard of it, lived in another job.
+        heard = [worker for worker in self.workers.values() if worker.main.founded == self._founding]
         ended = [worker.main for worker in heard if worker.main.phase == "ended"]
         passes = max((main.passes for main in ended), default=0)
         if end.outcome == "finished" and (not ended or passes != self.scenario.passes):

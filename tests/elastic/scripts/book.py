@@ -60,6 +60,17 @@ class Book:
                 sys.exit(f"held in {name} for too long")
             time.sleep(0.005)
 
+    def spin(self):
+        """Where the test wants it: hold the interpreter's lock for so many seconds, as C code may."""
+        wanted = self.out / f"spin-{self.worker}"
+        if wanted.exists():
+            seconds = float(wanted.read_text())
+            began_s = time.perf_counter()
+            sum(range(10_000_000))
+            rate = 10_000_000 / (time.perf_counter() - began_s)
+            wanted.rename(self.out / f"spun-{self.worker}")
+            sum(range(int(rate * seconds)))
+
 
 def feed(digest, value):
     """Everything in a state_dict, in order."""

@@ -91,6 +91,7 @@ def main():
                 book.shard(step, samples)
                 book.hold("shard")
                 book.eat()
+                book.spin()
                 time.sleep(given.delay)
             step.backward(cross_entropy(model(x), y))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
