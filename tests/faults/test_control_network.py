@@ -8,7 +8,7 @@ from elastic_lab import wait_until
 from pliant.config import Home
 from pliant.wire.address import read_address, write_address
 
-STEPS = 400
+STEPS = 300
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def relay(own_lab):
 
 
 def test_reset_half_open_and_delayed_connections_cost_nothing(own_lab, relay, tmp_path, undisturbed):
-    words = ("--steps", STEPS, "--delay", 0.02)
+    words = ("--steps", STEPS, "--delay", 0.05)
     job = own_lab.run(tmp_path, "train.py", *words, workers="1:3", start=2, patience=3)
     job.wait_workers(2)
     job.wait_step(3)
@@ -35,29 +35,20 @@ def test_reset_half_open_and_delayed_connections_cost_nothing(own_lab, relay, tm
     wait_until(lambda: relay.count >= before + 3, "both workers and the agent are back")
     job.wait_step(job.status().step + 3)
 
-    import sys
-    import time
-
-    print("A", time.monotonic(), file=sys.stderr)
     before = relay.count
     relay.go_deaf()
     wait_until(lambda: relay.count >= before + 3, "dead connections are replaced, although nobody said they are dead")
     assert relay.swallowed
-    print("B", time.monotonic(), file=sys.stderr)
     job.wait_step(job.status().step + 3)
 
     relay.delay_s = 0.1
-    print("C", time.monotonic(), file=sys.stderr)
     job.wait_step(job.status().step + 3)
-    print("D", time.monotonic(), file=sys.stderr)
     job.scale(3)
     job.wait_workers(3)
     assert relay.delayed
-    print("E", time.monotonic(), file=sys.stderr)
     relay.delay_s = 0.0
 
     ended = job.stop()
-    print("F", time.monotonic(), file=sys.stderr)
     reference = undisturbed("train.py", "--steps", STEPS)
     assert_same_bits(ended.trace, reference)
     assert ended.report["weights_sha256"] == reference.at(ended.report["steps"] - 1)[0]

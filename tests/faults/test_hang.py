@@ -10,14 +10,14 @@ from elastic_lab import is_alive, wait_until
 
 from pliant.timeouts import Timeouts
 
-STEPS = 400
+STEPS = 300
 PATIENCE_S = 2.5
 
 
 @pytest.fixture
 def begin(own_lab, tmp_path):
     def run(count):
-        words = ("--steps", STEPS, "--delay", 0.02)
+        words = ("--steps", STEPS, "--delay", 0.05)
         job = own_lab.run(tmp_path, "train.py", *words, workers="1:4", start=count, patience=PATIENCE_S)
         job.wait_workers(count)
         return job

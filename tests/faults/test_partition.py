@@ -13,7 +13,7 @@ from elastic_books import assert_same_bits
 from elastic_lab import Lab, is_alive, wait_until
 from net_lab import Net, require
 
-STEPS = 400
+STEPS = 300
 PATIENCE_S = 3.0
 HERE = Path(__file__).parent
 
@@ -47,7 +47,7 @@ def start(wide_lab, tmp_path):
         job = wide_lab.run(
             tmp_path,
             "train.py",
-            *("--steps", STEPS, "--delay", 0.02),
+            *("--steps", STEPS, "--delay", 0.05),
             workers="1:4",
             start=count,
             patience=PATIENCE_S,

@@ -87,7 +87,7 @@ class RunSession:
     async def _follow(self) -> None:
         away: asyncio.TimerHandle | None = None
         try:
-            async for item in follow(self._home, self._spec.name):
+            async for item in follow(self._home, self._spec.name, patience_s=self._spec.patience_s):
                 if isinstance(item, Away):
                     self._view.note(f"the coordinator is away ({item.why}); training goes on without it")
                     away = asyncio.get_running_loop().call_later(AWAY_DEADLINE_S, self._over.set)

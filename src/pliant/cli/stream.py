@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from pliant.config import Home
 from pliant.errors import CoordinatorError
+from pliant.timeouts import DEFAULT_PATIENCE_S, Timeouts
 from pliant.wire.address import read_address
 from pliant.wire.api import StreamItem
 from pliant.wire.token import read_token
@@ -29,13 +30,18 @@ class Away:
     why: str
 
 
-async def follow(home: Home, job: str, *, after: int = 0) -> AsyncIterator[StreamItem | Away]:
+async def follow(
+    home: Home, job: str, *, after: int = 0, patience_s: float = DEFAULT_PATIENCE_S
+) -> AsyncIterator[StreamItem | Away]:
     """All events of ``job`` from ``after`` on, and statuses, until the caller has enough. Reconnects for ever.
+
+    A connection over which no answer comes is given up within half of ``patience_s``.
 
     Raises:
         CoordinatorError: The coordinator refuses: wrong token, unknown job.
     """
     decoder = msgspec.json.Decoder(StreamItem)
+    times = Timeouts(patience_s)
     delay_s, told = _FIRST_DELAY_S, False
     while True:
         why = "no coordinator is running"
@@ -44,7 +50,15 @@ async def follow(home: Home, job: str, *, after: int = 0) -> AsyncIterator[Strea
             if address is not None:
                 url = f"ws://{address.host}:{address.port}/v1/events?job={quote(job, safe='')}&after={after}"
                 headers = {"Authorization": f"Bearer {read_token(home.token)}"}
-                async with connect(url, additional_headers=headers, proxy=None, max_size=_MAX_BYTES) as socket:
+                async with connect(
+                    url,
+                    additional_headers=headers,
+                    proxy=None,
+                    max_size=_MAX_BYTES,
+                    ping_interval=times.ping_s,
+                    ping_timeout=times.pong_s,
+                    close_timeout=times.pong_s,
+                ) as socket:
                     async for data in socket:
                         item = decoder.decode(data)
                         delay_s, told = _FIRST_DELAY_S, False
