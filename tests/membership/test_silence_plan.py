@@ -62,6 +62,15 @@ def test_a_stopped_process_is_expelled_after_the_patience_and_killed_after_anoth
     assert worker.details[0].endswith("its process is stopped")
 
 
+def test_an_expelled_worker_that_speaks_again_has_time_to_leave_but_not_for_ever():
+    worker = Worker()
+    worker.stopped = True
+    worker.go(11)
+    worker.stopped = False
+    assert worker.go(55, heard=True).kinds == ["expel"]
+    assert worker.go(16, heard=True).kinds == ["expel", "kill"]
+
+
 def test_a_process_that_only_waits_is_expelled():
     worker = Worker().go(12, busy=0.01)
     assert worker.kinds == ["expel"]

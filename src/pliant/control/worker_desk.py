@@ -46,6 +46,8 @@ def worker_connected(job: Job, hello: WorkerHello, link: Link) -> WorkerRecord |
     """A worker is here, or here again. None: it is not (or no longer) wanted and was told to exit."""
     record = job.workers.get(WorkerId(hello.worker))
     if record is None or record.gone or job.over or hello.launch != job.spec.launch:
+        if record is not None:
+            record.heard_s = job.now_s()
         expelled = record is not None and record.expelled
         why = f"{hello.worker} was expelled, and the others go on" if expelled else f"no use for {hello.worker}"
         link.send(Retire(f"job {job.spec.name} is {job.state}: {why}"))

@@ -66,6 +66,7 @@ class _Watched:
     heard_at_s: float
     owing_since_s: float | None = None
     expelled_at_s: float | None = None
+    killed_at_s: float = 0.0
     probed_at_s: float | None = None
     slow_said: bool = False
     looks: list[ProcessLook] = field(default_factory=list)
@@ -117,8 +118,11 @@ class SilenceWatch:
     def _judge(self, watched: _Watched, sight: Sight) -> Iterator[Finding]:
         times, now_s = self._times, self._awake_s
         if watched.expelled_at_s is not None:
-            if now_s - watched.expelled_at_s >= times.kill_s:
-                watched.expelled_at_s = now_s
+            # One that speaks again has woken up, and is on its way out; but not for ever.
+            awake_s = min(watched.heard_at_s, watched.expelled_at_s + times.busy_s)
+            waited_s = now_s - max(watched.expelled_at_s, awake_s, watched.killed_at_s)
+            if waited_s >= times.kill_s:
+                watched.killed_at_s = now_s
                 yield Finding("kill", sight.worker)
             return
         silence_s = watched.silence_s(now_s)
