@@ -15,7 +15,7 @@ STEPS = 300
 def relay(own_lab):
     """``coordinator.json`` leads to it, so that everybody but the test itself goes through it."""
     home = Home(own_lab.home)
-    assert own_lab.client.health()
+    assert own_lab.ask(lambda client: client.health())
     address = read_address(home)
     relay = ChaosRelay(address.port)
     write_address(home, type(address)(address.pid, address.host, relay.port, address.options))

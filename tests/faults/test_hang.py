@@ -8,6 +8,7 @@ import pytest
 from elastic_books import assert_same_bits
 from elastic_lab import is_alive, wait_until
 
+from pliant.backends.local import process_state
 from pliant.timeouts import Timeouts
 
 STEPS = 300
@@ -34,15 +35,10 @@ def stop_within_a_shard(job, worker):
     """SIGSTOP, and the fault has fired: the process is stopped. Returns its pid."""
     job.hold("shard", worker)
     job.wait_held("shard", worker)
-    pid = job.signal(worker, signal.SIGSTOP)
-    wait_until(lambda: state_of(pid) == "T", f"{worker} is stopped")
+    pid = job.worker(worker).pid
+    job.hang(worker)
     job.release("shard", worker)
     return pid
-
-
-def state_of(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0]
 
 
 def same_bits(ended, reference):
@@ -58,7 +54,7 @@ def test_a_stopped_worker_is_expelled_and_leaves_when_it_wakes(begin, reference)
     assert "its process is stopped" in silent.message
     steps = job.status().step
     job.wait_step(steps + 3)
-    assert state_of(pid) == "T", "the others went on while it stood still"
+    assert process_state(pid).stopped, "the others went on while it stood still"
     os.kill(pid, signal.SIGCONT)
     (ended_event,) = job.wait_event("expelled_ended")
     assert "exit code 0" in ended_event.message
@@ -103,7 +99,7 @@ def test_a_coordinator_that_stood_still_expels_nobody(begin, own_lab, reference)
     job = begin(2)
     pid = own_lab.coordinator
     os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: state_of(pid) == "T", "the coordinator is stopped")
+    wait_until(lambda: process_state(pid).stopped, "the coordinator is stopped")
     began_s, books = time.monotonic(), job.out
     steps = lines(books)
     wait_until(lambda: time.monotonic() - began_s > 2 * Timeouts(PATIENCE_S).hang_s, "longer than the patience")

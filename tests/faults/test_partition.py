@@ -4,13 +4,12 @@ Workers live in network namespaces, each with a cable of its own to a bridge. No
 are lost, that is all.
 """
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 from elastic_books import assert_same_bits
-from elastic_lab import Lab, is_alive, wait_until
+from elastic_lab import BookLab, is_alive, wait_until
 from net_lab import Net, require
 
 STEPS = 300
@@ -32,7 +31,7 @@ def net():
 @pytest.fixture(scope="module")
 def wide_lab(net, tmp_path_factory):
     """As ``lab``, with a coordinator that the namespaces can reach."""
-    lab = Lab(tmp_path_factory.mktemp("wide") / "home")
+    lab = BookLab(tmp_path_factory.mktemp("wide") / "home")
     path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
     lab.environment |= {**net.environment, "PYTHONPATH": path}
     done = lab("up", "--host", net.address)
@@ -91,18 +90,23 @@ def test_one_worker_alone_and_then_two_halves(start, net, reference):
 
     # Two halves, each of which is whole in itself; the coordinator is with w1 and w2.
     others = {worker.pid for worker in here if worker.worker in ("w3", "w5")}
+
+    def booked():
+        digests = job.books().digests
+        return {pid: max(digests[pid]) for pid in others}
+
     net.move_apart(3, 5)
     assert net.reaches(3, 5)
     assert not net.reaches(3, 1)
     job.wait_event("worker_silent", count=3)
-    booked = {pid: max(job_books(job, pid)) for pid in others}
-    job.wait(lambda s: s.step > max(booked.values()) + 3, "the half with the coordinator goes on")
-    assert {pid: max(job_books(job, pid)) for pid in others} == booked, "the other half went on as well"
+    before = booked()
+    job.wait(lambda s: s.step > max(before.values()) + 3, "the half with the coordinator goes on")
+    assert booked() == before, "the other half went on as well"
     wait_until(lambda: not any(is_alive(pid) for pid in others), "what is left of the other half ends")
     net.move_back(3, 5)
     ended = job.stop()
     assert_same_bits(ended.trace, reference)
-    assert {pid: max(ended.trace.digests[pid]) for pid in others} == booked
+    assert booked() == before
     assert ended.report["weights_sha256"] == reference.at(ended.report["steps"] - 1)[0]
 
 
@@ -124,13 +128,3 @@ def test_two_that_cannot_reach_each_other_but_both_the_coordinator(start, net, r
     assert ended.report["weights_sha256"] == reference.at(ended.report["steps"] - 1)[0]
     assert "worker_silent" not in ended.kinds
     assert "expelled" in log_of(job, cut_off)
-
-
-def job_books(job, pid):
-    """Steps that this process has booked so far."""
-    return read_steps(job.out / f"book-{pid}.jsonl")
-
-
-def read_steps(path):
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [line[1] for line in lines if line[0] == "digest"]

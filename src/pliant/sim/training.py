@@ -213,9 +213,7 @@ class MainThread:
         if pres is None or posts is None:
             return False
         everything = [*posts.values(), self._posted]
-        self.world.ledger_of(self.founded).check_pass(
-            (s for held, *_ in everything for s in held), number=self.passes
-        )
+        self.world.ledger_of(self.founded).check_pass((s for held, *_ in everything for s in held), number=self.passes)
         if any(sorted(pres[peer]) != sorted(posts[peer][0]) for peer in group.peers):
             raise ViolationError(f"pass {self.passes}: somebody computed other shards than it had said")
         gradients = {shard: gradient for held, *_ in everything for shard, gradient in held.items()}
