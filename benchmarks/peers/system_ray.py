@@ -60,7 +60,7 @@ class RayJob(Job):
         command += [
             "--reason=DRAIN_NODE_REASON_PREEMPTION",
             "--reason-message=spot",
-            "--deadline-remaining-seconds=120",
+            "--deadline-remaining-seconds=10",
         ]
         self.services.insert(0, Unit(command, self._environment(), self.log()))
 
