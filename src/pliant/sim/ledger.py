@@ -33,17 +33,20 @@ class Ledger:
     def __init__(self, *, shards: int) -> None:
         self._shards = shards
         self._weights: list[Content] = []
-        self.commits = 0
+        self.commits = self.furthest = 0
 
-    def found(self, initial: Content) -> None:
-        """A founding group has taken rank 0's initial state as the job's; nothing may have been committed before."""
-        if self._weights and self._weights[0] != initial and self.commits:
+    def found(self, weights: Content, *, passes: int) -> None:
+        """A founding group has taken rank 0's state as the job's: a checkpoint's, or its own if nothing was done."""
+        if passes:
+            self.receive("the founder", passes=passes, weights=weights)
+            return
+        if self._weights and self._weights[0] != weights and self.commits:
             raise ViolationError("the job began again although passes had been committed")
-        self._weights = [initial]
+        self._weights = [weights]
 
     def restart(self) -> None:
         """Everything that ever held state is dead and nobody knew of it: the job may be founded once more."""
-        self._weights, self.commits = [], 0
+        self._weights, self.commits, self.furthest = [], 0, 0
 
     def weights_after(self, passes: int) -> Content:
         """The weights of the undisturbed run after ``passes`` passes."""
@@ -61,6 +64,7 @@ class Ledger:
     def commit(self, worker: str, *, passes: int, weights: Content) -> None:
         """``worker`` has committed, and ``passes`` are done now."""
         self.commits += 1
+        self.furthest = max(self.furthest, passes)
         if weights != self.weights_after(passes):
             raise ViolationError(f"{worker} holds other weights than an undisturbed run after {passes} passes")
 

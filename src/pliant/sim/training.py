@@ -94,6 +94,8 @@ class MainThread:
     def _use(self, group: Group) -> None:
         self.phase, self.group, self.promised = "sync", group, 0
         self._todo = []
+        if group.kind == "founding" and group.rank == 0 and self.control.restore is not None:
+            self.passes, self.weights = self.control.restore
         self._send_all(group, "sync", 0, self._report(group))
 
     def _report(self, group: Group) -> SyncReport:
@@ -127,10 +129,10 @@ class MainThread:
         self._decision = decision
         stop = False
         if group.rank in decision.commit:
-            stop = self._commit().stop
+            stop = self._commit(group).stop
         if group.rank in decision.sources:
             if group.kind == "founding":
-                self.world.ledger.found(self.weights)
+                self.world.ledger.found(self.weights, passes=self.passes)
             for rank in decision.newcomers:
                 self.control.send(group, group.members[rank], "state", (0, (self.passes, self.weights)))
             self._enter(group, decision, stop=stop)
@@ -237,7 +239,7 @@ class MainThread:
     def _ack(self, group: Group) -> bool:
         if group.gather("ack", self.passes) is None:
             return False
-        said = self._commit()
+        said = self._commit(group)
         over = said.stop or self.passes >= self.world.scenario.passes
         switch = said.switch_to and not said.stop and (self.world.scenario.switch_after_last or not over)
         if switch:
@@ -253,7 +255,7 @@ class MainThread:
             self._start_pass(group, todo=deal[group.rank])
         return True
 
-    def _commit(self) -> Full:
+    def _commit(self, group: Group) -> Full:
         if self._full is None:
             raise ViolationError(f"{self.control.worker} commits pass {self.passes} without its gradient")
         full = self._full
@@ -266,6 +268,8 @@ class MainThread:
             self._estimate.idle()
         self._times = []
         self.world.ledger.commit(self.control.worker, passes=self.passes, weights=self.weights)
+        if group.rank == 0:
+            self.world.may_keep(self.control, passes=self.passes, weights=self.weights)
         return full
 
     def _switch(self, group: Group, *, generation: int) -> None:

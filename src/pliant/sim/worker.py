@@ -9,7 +9,7 @@ from pliant.ids import Generation, WorkerId
 from pliant.membership import events as ev
 from pliant.sim.engine import Engine
 from pliant.sim.group import Group
-from pliant.sim.ledger import Ledger
+from pliant.sim.ledger import Content, Ledger
 from pliant.sim.network import Mesh
 from pliant.sim.scenario import Scenario
 from pliant.sim.training import MainThread
@@ -27,6 +27,9 @@ class Surroundings(Protocol):
     def tell(self, worker: WorkerId, event: ev.MembershipEvent) -> None:
         """Send an event to the coordinator."""
 
+    def may_keep(self, worker: SimWorker, *, passes: int, weights: Content) -> None:
+        """The main worker has committed: a checkpoint may be due."""
+
     def switched(self) -> None:
         """A worker has moved from one generation to the next."""
 
@@ -40,8 +43,10 @@ class Surroundings(Protocol):
 class SimWorker:
     """One worker process."""
 
-    def __init__(self, worker: WorkerId, *, world: Surroundings) -> None:
+    def __init__(self, worker: WorkerId, *, world: Surroundings, restore: tuple[int, Content] | None = None) -> None:
+        """``restore``: passes and weights of the checkpoint that it begins from if it founds the job at rank 0."""
         self.worker = worker
+        self.restore = restore
         self.world = world
         self.alive = True
         self.slowness = world.scenario.slowness_of(worker)
