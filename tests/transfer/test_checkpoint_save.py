@@ -149,3 +149,18 @@ def test_loading_refuses_a_damaged_one(tmp_path):
     file.write_bytes(raw)
     with pytest.raises(CheckpointError, match=r"state\.safetensors is damaged: its SHA-256 is not the one"):
         load_checkpoint(path)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_state_on_a_gpu(tmp_path):
+    tracked = make()
+    on_host = bits(capture({"model": tracked["model"]}))[1]
+    tracked["model"].cuda()
+    snapshot = take_snapshot({"model": tracked["model"]}, POSITION, job="train", staging=Staging())
+    with torch.no_grad():
+        for parameter in tracked["model"].parameters():
+            parameter.mul_(3)
+    assert [bytes(data) for data in snapshot.data] == on_host
+    path, _ = write_checkpoint(tmp_path, snapshot, keep=1)
+    assert check_checkpoint(path).weights_sha256 != weights_sha256({"model": tracked["model"]})
