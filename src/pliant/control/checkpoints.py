@@ -10,9 +10,10 @@ from pliant.control.changes import Changes
 from pliant.control.event_log import EventLog
 from pliant.control.inputs import CheckpointChosen
 from pliant.control.progress import Progress
+from pliant.membership import events as ev
 from pliant.membership.restart_plan import MAX_FRUITLESS, Restarts
 from pliant.wire.api import JobSpec
-from pliant.wire.messages import CheckpointFailed, CheckpointSkipped, CheckpointWritten
+from pliant.wire.messages import CallEnded, CheckpointFailed, CheckpointSkipped, CheckpointWritten
 
 EVENT_EVERY_S = 10.0
 """One event for all checkpoints that are written within so many seconds."""
@@ -70,7 +71,7 @@ class Checkpoints:
 
     # ------------------------------------------------------------ going on from one
 
-    def find(self, lost: str) -> str | None:
+    def find(self, lost: str) -> ev.StateMissing | None:
         """The job needs a checkpoint; ``lost``: why, empty if it is a job that was to begin from one.
 
         Returns:
@@ -78,12 +79,12 @@ class Checkpoints:
         """
         step = self._progress.step
         if lost and not self._restarts.allow(step):
-            return (
+            return ev.StateMissing(
                 f"{lost}. The job was begun again from a checkpoint {MAX_FRUITLESS} times without getting beyond step "
                 f"{self._restarts.furthest}, so the same would happen once more. The workers' logs say what it is"
             )
         if not self._spec.checkpoints and step:
-            return f"{lost}. {_NONE}"
+            return ev.StateMissing(f"{lost}. {_NONE}")
         self._lost = lost
         if lost:
             self._log.record("state_lost", lost, step=step)
@@ -91,25 +92,21 @@ class Checkpoints:
         self.choosing = True
         return None
 
-    def chosen(self, choice: CheckpointChosen) -> str | None:
-        """The answer.
-
-        Returns:
-            None: the founders have something to begin from. Else why the job cannot go on.
-        """
+    def chosen(self, choice: CheckpointChosen, *, calls: dict[int, CallEnded]) -> ev.StateFound | ev.StateMissing:
+        """The answer. ``calls``: those that have ended; becomes what had ended at the checkpoint, if there is one."""
         self.choosing = False
         at, passed_over = self._progress.step, _passed_over(choice.damaged)
         if not choice.path and (at or not self._lost):
-            return f"{self._lost + '. ' if self._lost else ''}{passed_over or _NONE}"
+            return ev.StateMissing(f"{self._lost + '. ' if self._lost else ''}{passed_over or _NONE}")
         self.restore, self.call_began = choice.path, choice.call_began
         self._progress.rewind(choice.step, epoch=choice.epoch, samples=choice.samples, loss=choice.loss)
+        calls.clear()
+        calls.update({call.call: call for call in choice.calls})
         where = f"from {choice.path}" if choice.path else "from the beginning, as no step is known to be committed"
-        if not self._lost:
-            text = f"the job goes on at step {choice.step}, {where}"
-        else:
-            text = f"the job goes on at step {choice.step}, {where}; {_steps(at - choice.step)} are done again"
+        text = f"the job goes on at step {choice.step}, {where}"
+        text += f"; {_steps(at - choice.step)} are done again" if self._lost else ""
         self._log.record("job_resumed", text + (f". {passed_over}" if passed_over else ""), step=choice.step)
-        return None
+        return ev.StateFound()
 
 
 _NONE = (

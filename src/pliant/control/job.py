@@ -98,9 +98,8 @@ class Job:
         self.around = around
         if self.checkpoints.choosing:
             around.choose_checkpoint(self.id, self.spec.checkpoints)
-        self._scalars = scalars_for(
-            None if around.home is None else Home(around.home).job(self.spec.name) / "tensorboard"
-        )
+        directory = None if around.home is None else Home(around.home).job(self.spec.name) / "tensorboard"
+        self._scalars = scalars_for(directory)
 
     # ------------------------------------------------------------ what users ask
 
@@ -170,12 +169,8 @@ class Job:
 
     def checkpoint_chosen(self, choice: CheckpointChosen) -> None:
         """What was found to begin from; see :class:`~pliant.control.checkpoints.Checkpoints`."""
-        if self.over or not self.checkpoints.choosing:
-            return
-        missing = self.checkpoints.chosen(choice)
-        if missing is None:
-            self.calls = {call.call: call for call in choice.calls}
-        self.handle(ev.StateFound() if missing is None else ev.StateMissing(missing))
+        if not self.over and self.checkpoints.choosing:
+            self.handle(self.checkpoints.chosen(choice, calls=self.calls))
 
     def follow_plan(self) -> None:
         """Do what the plan says next, if it is time and what came before has taken effect."""
@@ -263,8 +258,8 @@ class Job:
     def write_scalars(self, fresh: int) -> None:
         """Hand the last ``fresh`` commits to TensorBoard, if it is there."""
         if self._scalars is not None:
-            workers = len(self.changes.training())
-            self._scalars.add_commits(self.progress, fresh=fresh, workers=workers, now_s=self.moment.unix_s)
+            workers, now_s = len(self.changes.training()), self.moment.unix_s
+            self._scalars.add_commits(self.progress, fresh=fresh, workers=workers, now_s=now_s)
 
     def release_leavers(self, *, before_s: float = inf) -> None:
         """Let membership know of workers that left, up to ``before_s``: nothing hangs on it any more."""
@@ -323,11 +318,10 @@ class Job:
                 self.workers[worker].retired = True
                 self.workers[worker].send(Retire(reason))
             case ev.FindState(lost):
-                missing = self.checkpoints.find(lost)
-                if missing is None:
-                    self.around.choose_checkpoint(self.id, self.spec.checkpoints)
+                if (missing := self.checkpoints.find(lost)) is not None:
+                    self.handle(missing)
                 else:
-                    self.handle(ev.StateMissing(missing))
+                    self.around.choose_checkpoint(self.id, self.spec.checkpoints)
             case ev.EndJob(outcome, reason):
                 self.end(outcome, reason)
 
