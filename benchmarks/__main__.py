@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import deciders, membership, reduction, steps, stragglers
+from benchmarks import checkpoints, deciders, membership, reduction, steps, stragglers
 from benchmarks.plots import plot_changes, plot_reduction, plot_steps
 from benchmarks.results import Results, this_machine, write
 
-PARTS = ("steps", "changes", "reduction", "deciders", "stragglers")
+PARTS = ("steps", "changes", "checkpoints", "reduction", "deciders", "stragglers")
 
 
 def arguments() -> argparse.Namespace:
@@ -49,6 +49,8 @@ def main() -> int:
         results.reduction = reduction.run(quick=args.quick)
     if "changes" in parts:
         results.changes = membership.measure(repeats=2 if args.quick else 7)
+    if "checkpoints" in parts:
+        results.checkpoints = [checkpoints.measure(case) for case in checkpoints.cases(quick=args.quick)]
     if "steps" in parts:
         results.steps = measure_steps(quick=args.quick)
     if "stragglers" in parts:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from benchmarks.checkpoints import CheckpointResult
 from benchmarks.deciders import DeciderResult
 from benchmarks.membership import ChangeResult
 from benchmarks.reduction import ReductionResult
@@ -35,6 +36,7 @@ class Results(msgspec.Struct):
     machine: Machine
     steps: list[StepResult] = []
     changes: list[ChangeResult] = []
+    checkpoints: list[CheckpointResult] = []
     reduction: ReductionResult | None = None
     deciders: list[DeciderResult] = []
     stragglers: list[StragglerResult] = []
@@ -69,6 +71,8 @@ def markdown(results: Results) -> str:
         parts += ["## Peak memory of a worker, beyond the model", memory_table(results.steps)]
     if results.changes:
         parts += ["## What changes cost (milliseconds)", changes_table(results.changes)]
+    if results.checkpoints:
+        parts += ["## Steps while checkpoints are written, against without", checkpoints_table(results.checkpoints)]
     if results.reduction is not None:
         parts += ["## The cost of the reduction", *reduction_tables(results.reduction)]
     if results.stragglers:
@@ -118,6 +122,27 @@ def changes_table(results: Sequence[ChangeResult]) -> str:
         joined = "" if r.command_to_joined_s is None else r.command_to_joined_s.text(scale=1e3, digits=0)
         stall, aim, step = (value.text(scale=1e3, digits=0) for value in (r.stall_s, r.aim_s, r.step_s))
         lines.append(row(r.what, stall, aim, step, joined, f"{r.bytes_moved.median / 1e6:.0f}", r.stall_s.count))
+    return "\n".join(lines)
+
+
+def checkpoints_table(results: Sequence[CheckpointResult]) -> str:
+    """One line for each comparison; times are means over a turn."""
+    lines = [
+        row("model", "workers", "one each", "MB", "with, ms", "without, ms", "ratio (aim 1.035)"),
+        row(*["---"] * 7),
+    ]
+    lines += [
+        row(
+            r.model,
+            r.workers,
+            f"{r.every} steps",
+            f"{r.checkpoint_bytes / 1e6:.0f}",
+            r.with_s.text(scale=1e3, digits=1),
+            r.without_s.text(scale=1e3, digits=1),
+            r.ratio.text(digits=3),
+        )
+        for r in results
+    ]
     return "\n".join(lines)
 
 

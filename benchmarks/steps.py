@@ -101,9 +101,9 @@ def measure(case: Case) -> StepResult:
         options = ("--workers", str(case.workers), "--patience", str(PATIENCE_S))
         processes = [start_pliant(env, options, shared)]
         try:
-            _wait(gates["pliant"], processes)
+            wait_turn(gates["pliant"], processes)
             processes += start_ddp(turns, case.workers, [*shared, f"--mode={case.mode}"])
-            _wait(gates["ddp"], processes)
+            wait_turn(gates["ddp"], processes)
             times_s = _rounds(case, gates, processes)
             for gate in gates.values():
                 gate.open()
@@ -125,11 +125,12 @@ def _rounds(case: Case, gates: dict[str, Gate], processes: Processes) -> dict[st
     for number in range(case.rounds):
         for system in sorted(gates, reverse=number % 2 == 0):
             gates[system].open()
-            times_s[system].append(_wait(gates[system], processes)[DROPPED:])
+            times_s[system].append(wait_turn(gates[system], processes)[DROPPED:])
     return times_s
 
 
-def _wait(gate: Gate, processes: Processes) -> list[float]:
+def wait_turn(gate: Gate, processes: Processes) -> list[float]:
+    """The seconds of the steps of a turn, once it is over."""
     for _ in range(int(TURN_PATIENCE_S)):
         times_s = gate.times_s()
         if times_s is not None:

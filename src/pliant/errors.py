@@ -31,6 +31,10 @@ class StateError(PliantError):
     """A tracked object's state cannot be moved or loaded."""
 
 
+class CheckpointError(PliantError):
+    """A checkpoint is damaged, incomplete, or cannot be read or written."""
+
+
 class ConnectionLostError(PliantError):
     """A peer or the coordinator is gone. Internal: recovery handles it, users never see it raised."""
 

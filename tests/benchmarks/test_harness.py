@@ -6,6 +6,7 @@ import threading
 
 import msgspec
 import pytest
+from benchmarks.checkpoints import CheckpointResult
 from benchmarks.results import Results, markdown, this_machine, write
 from benchmarks.spread import spread
 from benchmarks.steps import StepResult, cases
@@ -110,11 +111,13 @@ def test_a_report_without_the_event_is_an_error():
 def test_results_are_written_for_readers_and_programs(tmp_path):
     one = spread([0.1, 0.2])
     result = StepResult("group", "gpt", 2, 4, "128 tokens", "accumulate", one, one, spread([1.0]), 10**8, 9 * 10**7)
-    results = Results("2000-01-01", quick=True, machine=this_machine(), steps=[result])
+    kept = CheckpointResult("gpt", 2, every=20, checkpoint_bytes=10**8, with_s=one, without_s=one, ratio=spread([1.01]))
+    results = Results("2000-01-01", quick=True, machine=this_machine(), steps=[result], checkpoints=[kept])
     page = write(results, tmp_path)
     assert "| gpt | 2 | 4 | 128 tokens | accumulate |" in page.read_text()
     assert msgspec.json.decode((tmp_path / "2000-01-01-quick.json").read_bytes(), type=Results) == results
     assert "+10" in markdown(results)
+    assert "| gpt | 2 | 20 steps | 100 |" in markdown(results)
 
 
 def test_the_deciders_are_played_through_whole_changes(monkeypatch):

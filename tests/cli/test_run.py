@@ -70,6 +70,7 @@ def test_a_script_that_raises_is_exit_code_3_with_its_traceback_once(pliant, scr
 
 def test_a_lost_job_is_exit_code_4(pliant, script, tmp_path):
     process, output = started(pliant, tmp_path, script, "steps=100000")
+    wait_until(lambda: json.loads(pliant("status", "train", "--json").stdout)["step"], "a step is committed")
     (worker,) = json.loads(pliant("status", "train", "--json").stdout)["workers"]
     os.kill(worker["pid"], signal.SIGKILL)
     assert process.wait(timeout=DEADLINE_S) == 4

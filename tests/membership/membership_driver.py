@@ -12,8 +12,15 @@ from pliant.membership.state import JobMembership
 class Driver:
     """Workers that do what they are told at once, unless a test says otherwise."""
 
-    def __init__(self, start: int = 2, minimum: int = 1, target: int | None = None, shards: int = 8) -> None:
-        self.job = JobMembership(start=start, minimum=minimum, target=target)
+    def __init__(
+        self,
+        start: int = 2,
+        minimum: int = 1,
+        target: int | None = None,
+        shards: int = 8,
+        resume: bool = False,
+    ) -> None:
+        self.job = JobMembership(start=start, minimum=minimum, target=target, resume=resume)
         self.shards = shards
         self.said: list[ev.Decision] = []
         self._note(self.job.begin())
@@ -99,6 +106,8 @@ def brief(decisions: list[ev.Decision]) -> list[tuple[Any, ...]]:
                 short.append(("retire", decision.worker))
             case ev.ExpelWorker():
                 short.append(("expel", decision.worker))
+            case ev.FindState():
+                short.append(("find",))
             case ev.EndJob():
                 short.append(("end", decision.outcome))
     return short

@@ -22,7 +22,8 @@ class History:
         self.nonsense = nonsense
         self.ends = ends
         self.minimum = self.rng.randint(1, 3)
-        self.job = JobMembership(start=self.rng.randint(self.minimum, 5), minimum=self.minimum)
+        start = self.rng.randint(self.minimum, 5)
+        self.job = JobMembership(start=start, minimum=self.minimum, resume=self.rng.random() < 0.2)
         self.started: list[WorkerId] = []
         self.gone: set[WorkerId] = set()
         self.pending: list[ev.MembershipEvent] = []
@@ -62,6 +63,10 @@ class History:
                     self.pending.append(ev.WorkerGone(worker))
                 case ev.AskToStop(to):
                     assert to
+                case ev.FindState():
+                    assert self.job.finding
+                    found = self.rng.random() < 0.8
+                    self.pending.append(ev.StateFound() if found else ev.StateMissing("there is none"))
                 case ev.EndJob():
                     self.ended = True
 
@@ -87,6 +92,7 @@ class History:
                 worker, Generation(self.newest), rng.random() < 0.5, self.anybody(), closed=rng.random() < 0.3
             ),
         ]
+        nonsense += [] if self.job.finding else [ev.StateFound(), ev.StateMissing("nobody asked")]
         if self.ends and rng.random() < 0.1:
             plausible += [ev.StopAsked(), ev.WorkerEnded(worker)]
         return rng.choice(nonsense if rng.random() < self.nonsense else plausible)

@@ -386,15 +386,54 @@ def test_a_planned_change_that_went_well_ends_the_count():
     assert brief(driver.answer(3, who=("w1", "w2", "w3")))[0] == ("recovery", 4, "w1 w2 w3")
 
 
-def test_the_job_is_lost_with_its_last_stateful_worker():
+def test_the_state_is_looked_for_when_the_last_worker_that_holds_it_is_gone():
     driver = Driver.founded(1)
     driver.scale(2)
     driver.ready("w2")
-    driver.gone("w1")
+    assert brief(driver.gone("w1")) == [("interrupt", 2, "w2"), ("start", "w3")]
+    # w2 has run to where the job was, which is not where the checkpoint is; w3 may have: both are sent home.
     said = driver.answer(2, stateful=False, who=("w2",))
+    assert brief(said) == [("retire", "w2"), ("retire", "w3"), ("find",)]
+    assert "generation 1 was w1" in said[2].lost
+    assert driver.gone("w2", "w3") == []
+    assert driver.scale(3) == []
+    # At first as many as at the beginning, then as many as are wanted; numbers and ids go on.
+    assert brief(driver.hear(ev.StateFound())) == [("start", "w4")]
+    assert brief(driver.ready("w4")) == [("founding", 3, "w4")]
+    assert brief(driver.enter(3, "w4")) == [("start", "w5"), ("start", "w6")]
+
+
+def test_the_job_is_lost_if_there_is_no_state_to_be_found():
+    driver = Driver.founded(2)
+    driver.gone("w1")
+    assert brief(driver.gone("w2"))[-1] == ("find",)
+    said = driver.hear(ev.StateMissing("no checkpoint"))
     assert brief(said) == [("end", "failed-lost")]
-    assert "generation 1" in said[0].reason
-    assert "no checkpoint" in said[0].reason
+    assert said[0].reason == "no checkpoint"
+
+
+def test_a_stop_while_the_state_is_looked_for():
+    driver = Driver.founded(1)
+    assert brief(driver.gone("w1")) == [("find",)]
+    assert brief(driver.hear(ev.StopAsked())) == [("end", "stopped")]
+    assert driver.hear(ev.StateFound()) == []
+
+
+def test_a_job_that_begins_from_a_checkpoint_finds_it_first():
+    driver = Driver(start=2, resume=True)
+    assert brief(driver.said) == [("find",)]
+    assert brief(driver.hear(ev.StateFound())) == [("start", "w1"), ("start", "w2")]
+    assert driver.hear(ev.StateFound()) == []
+    assert brief(driver.ready("w1", "w2")) == [("founding", 1, "w1 w2")]
+
+
+def test_a_founder_that_dies_before_it_has_begun_from_the_checkpoint_is_replaced():
+    driver = Driver(start=2, resume=True)
+    driver.hear(ev.StateFound())
+    driver.ready("w1", "w2")
+    assert brief(driver.gone("w1")) == [("interrupt", 1, "w2"), ("start", "w3")]
+    assert driver.answer(1, stateful=False, who=("w2",)) == []
+    assert brief(driver.ready("w3")) == [("founding", 2, "w2 w3")]
 
 
 def test_generations_that_always_break_end_the_job():

@@ -26,13 +26,15 @@ BLOCK = 600
 def test_thousands_of_seeds(block):
     """On a failure the message names the seed: ``simulate(seed)`` does it again."""
     outcomes: Counter[str] = Counter()
-    faults = uneven = 0
+    faults = uneven = restarts = 0
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
         result = simulate(seed)
         outcomes[result.outcome] += 1
         faults += result.faults
         uneven += result.uneven
+        restarts += result.restarts
     assert uneven > BLOCK / 10, "hardly any deal by speed"
+    assert restarts > BLOCK / 20, "hardly any job went on from a checkpoint"
     assert faults > BLOCK / 2, "the faults did not fire"
     assert outcomes["finished"] > BLOCK / 2
     assert outcomes["failed-lost"] > 0
@@ -44,7 +46,7 @@ def test_the_same_seed_does_the_same():
 
 
 def test_scenarios_without_faults_always_finish():
-    calm = [seed for seed in range(600) if not Scenario.from_seed(seed).faults]
+    calm = [seed for seed in range(1000) if not Scenario.from_seed(seed).faults]
     assert len(calm) > 50
     assert {simulate(seed).outcome for seed in calm} == {"finished"}
 
@@ -103,6 +105,17 @@ def test_keeping_outdated_leavers_is_found(monkeypatch):
     with pytest.raises(ViolationError, match="cannot catch up"):  # noqa: PT012
         for seed in range(2000):
             World(shrink_and_kill(seed)).run()
+
+
+def test_beginning_again_at_pass_0_instead_of_the_checkpoint_is_found(monkeypatch):
+    monkeypatch.setattr(SimWorker, "restore", property(lambda self: None, lambda self, value: None), raising=False)
+    assert "the job began again although passes had been committed" in find_violation()
+
+
+def test_a_checkpoint_with_other_weights_is_found(monkeypatch):
+    keep = World._keep
+    monkeypatch.setattr(World, "_keep", lambda self, worker, passes, weights: keep(self, worker, passes, weights + 1))
+    assert "the founder received other weights" in find_violation()
 
 
 def test_a_worker_that_never_answers_is_found(monkeypatch):

@@ -17,6 +17,7 @@ from pliant.errors import PliantError
 
 VERBS = {
     "run": "train with a script on a changing number of workers, and follow it",
+    "resume": "go on with a job from its newest checkpoint, at any number of workers",
     "scale": "change the number of workers of a running job",
     "status": "show jobs, or one job and its workers",
     "stop": "stop a job at its next step boundary, or at once",

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import subprocess
-import sys
-import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
 from pliant.backends.coordinator_process import ensure_coordinator
-from pliant.backends.launch import launch_here, start_agent, write_launch
+from pliant.backends.launch import launch_here
+from pliant.cli.checkpoints import newest_checkpoint, step_of
 from pliant.cli.output import problem
+from pliant.cli.run_job import begin_job, follow_job
 from pliant.cli.run_options import RunOptions, check_options, run_parser
-from pliant.cli.run_session import RunSession
-from pliant.cli.worker_logs import remove_old_logs
 from pliant.config import Home, home_dir
-from pliant.dashboard.plain import PlainView
-from pliant.dashboard.view import View
+from pliant.dashboard.words import is_over
 from pliant.errors import ConfigError, CoordinatorError
 from pliant.wire.api import JobSpec
 from pliant.wire.http import Client
@@ -34,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     home = Home(home_dir().absolute())
     ensure_coordinator(home)
     spec, agent = start_job(home, options)
-    return asyncio.run(RunSession(home, options, spec=spec, agent=agent, view=choose_view(options)).run())
+    return follow_job(home, options, spec=spec, agent=agent)
 
 
 def start_job(home: Home, options: RunOptions) -> tuple[JobSpec, subprocess.Popen[bytes]]:
@@ -44,28 +40,28 @@ def start_job(home: Home, options: RunOptions) -> tuple[JobSpec, subprocess.Pope
         ConfigError, CoordinatorError: See :func:`create_job`.
     """
     with Client.of(home) as client:
-        spec = create_job(client, options)
-        try:
-            remove_old_logs(home.job(spec.name))
-            launch = launch_here(spec, entry=options.entry, preload=options.preload)
-            write_launch(home, launch)
-            agent = start_agent(home, launch)
-        except BaseException:
-            client.stop(spec.name, now=True)
-            raise
-    return spec, agent
+        spec = create_job(client, options, home=home)
+        launch = launch_here(spec, entry=options.entry, preload=options.preload)
+        return spec, begin_job(home, client, launch, discard=options.discard)
 
 
-def create_job(client: Client, options: RunOptions) -> JobSpec:
-    """Create the job. A name that the user did not choose gets a number if it is taken.
+def create_job(client: Client, options: RunOptions, *, home: Home) -> JobSpec:
+    """Create the job. A name that the user did not choose gets a number if it is taken, or has checkpoints.
 
     Raises:
-        ConfigError: The name is taken, or the coordinator found a problem.
+        ConfigError: The name is taken, or has checkpoints, or the coordinator found a problem.
         CoordinatorError: It cannot be reached.
     """
-    first = options.spec.name
+    first, chosen = options.spec.name, options.spec.checkpoints
     for number in range(1, _MOST_DERIVED_NAMES):
-        spec = options.spec if number == 1 else msgspec.structs.replace(options.spec, name=f"{first}-{number}")
+        name = first if number == 1 else f"{first}-{number}"
+        checkpoints = chosen or str(home.job(name) / "checkpoints")
+        spec = msgspec.structs.replace(options.spec, name=name, checkpoints=checkpoints)
+        old = None if options.discard else newest_checkpoint(checkpoints)
+        if old is not None and not chosen and not options.named:
+            continue
+        if old is not None and not _is_live(client, name):
+            raise _has_checkpoints(spec, old)
         try:
             client.create_job(spec)
         except CoordinatorError as error:
@@ -76,13 +72,25 @@ def create_job(client: Client, options: RunOptions) -> JobSpec:
             raise
         return spec
     raise ConfigError(
-        problem(f"the names {first}, {first}-2, ... are all taken by running jobs", "choose one with --name")
+        problem(
+            f"the names {first}, {first}-2, ... are all taken, by running jobs or by checkpoints",
+            "choose one with --name",
+        )
     )
 
 
-def choose_view(options: RunOptions) -> View:
-    """The live view on a terminal, else lines. With ``--json`` nothing but data goes to stdout."""
-    if options.live and not options.quiet and sys.stderr.isatty():
-        live: View = importlib.import_module("pliant.dashboard.live").LiveView(time.time, lines_to_console=options.json)
-        return live
-    return PlainView(out=sys.stderr if options.json else sys.stdout, quiet=options.quiet)
+def _has_checkpoints(spec: JobSpec, newest: Path) -> ConfigError:
+    """A new run neither goes on from checkpoints unasked, nor deletes them, nor mixes its own with them."""
+    hints = f"`pliant resume {spec.name}` goes on from it; --name or --checkpoints with something else keeps it; "
+    what = f"{spec.checkpoints} has a checkpoint of an earlier run, before step {step_of(newest)}"
+    return ConfigError(problem(what, hints + "--discard deletes all that are there"))
+
+
+def _is_live(client: Client, name: str) -> bool:
+    """A job of this name runs: then that is what is in the way."""
+    try:
+        return not is_over(client.job(name))
+    except CoordinatorError as error:
+        if error.status == 404:
+            return False
+        raise

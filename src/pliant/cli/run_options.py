@@ -21,6 +21,7 @@ _MOST_WORKERS = 4096
 _EXAMPLE = """
 pliant run --workers 1:4 train.py --epochs 10
 pliant run --workers 1:3 --plan plan.toml --report report.json train.py
+pliant run --checkpoint-every 100 --keep 3 train.py
 """
 
 
@@ -35,6 +36,8 @@ class RunOptions:
     quiet: bool
     live: bool
     json: bool
+    discard: bool = False
+    """Delete the checkpoints that an earlier run left."""
     entry: str | None = None
     """``module:function`` in place of the training worker; for tests."""
     preload: str = ""
@@ -54,7 +57,20 @@ def run_parser() -> argparse.ArgumentParser:
     )
     add("--start", metavar="K", help="workers at the start (default: MIN)")
     add("--plan", metavar="FILE", type=Path, help="TOML file with [[event]] tables: what happens at which step")
-    add("--report", metavar="FILE", type=Path, help="write the report there (.json), and a page beside it (.html)")
+    add(
+        "--checkpoint-every",
+        metavar="N",
+        default="0",
+        help="write a checkpoint before every Nth step (default: 0, only when the job is stopped)",
+    )
+    add("--keep", metavar="K", default="3", help="keep the newest K checkpoints (default: 3)")
+    add(
+        "--checkpoints",
+        metavar="DIR",
+        type=Path,
+        help="directory for them (default: jobs/NAME/checkpoints in the home directory)",
+    )
+    add("--discard", action="store_true", help="delete the checkpoints that an earlier run of this name left")
     add("--threads", metavar="N", default="1", help="intra-op threads of each worker; part of the recipe (default: 1)")
     add("--patience", metavar="S", default="10", help="seconds to wait for a process that should answer (default: 10)")
     add("--deal", metavar="speed|even", default="speed", help="how shards are dealt to workers (default: speed)")
@@ -64,13 +80,20 @@ def run_parser() -> argparse.ArgumentParser:
         default="50",
         help="compare all workers' state before every Nth step, 0: never (default: 50)",
     )
-    add("--no-live", action="store_true", help="lines instead of the live view")
-    add("--quiet", "-q", action="store_true", help="only what the script prints, and errors")
+    add_view_options(parser)
     add("--entry", default=None, help=argparse.SUPPRESS)  # module:function in place of the worker, for tests
     add("--preload", default="", help=argparse.SUPPRESS)  # with it: modules that the template imports
     add("script", metavar="script.py", help="training script that uses pliant.join")
     add("args", nargs=argparse.REMAINDER, metavar="args", help="arguments of the script")
     return parser
+
+
+def add_view_options(parser: argparse.ArgumentParser) -> None:
+    """What shows how a job goes and went."""
+    add = parser.add_argument
+    add("--report", metavar="FILE", type=Path, help="write the report there (.json), and a page beside it (.html)")
+    add("--no-live", action="store_true", help="lines instead of the live view")
+    add("--quiet", "-q", action="store_true", help="only what the script prints, and errors")
 
 
 def check_options(given: argparse.Namespace, *, cores: int | None = None) -> RunOptions:
@@ -91,16 +114,21 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
                 "use up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit",
             )
         )
-    low, high, start = _bounds(given, cores or len(os.sched_getaffinity(0)), problems)
+    workers = f"1:{cores or len(os.sched_getaffinity(0))}" if given.workers is None else given.workers
+    low, high, start = worker_bounds(workers, given.start, problems)
     threads = whole_number("--threads", given.threads, problems)
     plan, plan_problems = read_plan(given.plan, bounds=(low, high)) if given.plan is not None else ([], [])
     problems += plan_problems
     if given.report is not None:
-        problems += _report_problems(given.report)
+        problems += report_problems(given.report)
     if given.deal not in ("speed", "even"):
         problems.append(problem(f"--deal {given.deal} is unknown", "use speed (as measured, the default) or even"))
     check_every = whole_number("--check-every", given.check_every, problems, least=0)
-    patience_s = _seconds("--patience", given.patience, problems)
+    patience_s = seconds("--patience", given.patience, problems)
+    every = whole_number("--checkpoint-every", given.checkpoint_every, problems, least=0)
+    keep = whole_number("--keep", given.keep, problems)
+    if given.checkpoints is not None:
+        problems += _directory_problems(given.checkpoints)
     if problems:
         raise ConfigError(problems)
     spec = JobSpec(
@@ -116,6 +144,9 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         deal=given.deal,
         threads=threads,
         check_every=check_every,
+        checkpoints="" if given.checkpoints is None else str(given.checkpoints.absolute()),
+        checkpoint_every=every,
+        keep=keep,
     )
     return RunOptions(
         spec=spec,
@@ -124,14 +155,14 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         quiet=given.quiet,
         live=not given.no_live,
         json=given.json,
+        discard=given.discard,
         entry=given.entry,
         preload=given.preload,
     )
 
 
-def _bounds(given: argparse.Namespace, cores: int, problems: list[str]) -> tuple[int, int, int]:
+def worker_bounds(text: str, start: str | None, problems: list[str]) -> tuple[int, int, int]:
     """MIN, MAX, START; something harmless where they are wrong, so that the other checks can go on."""
-    text = f"1:{cores}" if given.workers is None else given.workers
     parts = text.split(":")
     wrong = f"--workers {text}"
     if len(parts) > 2 or not all(re.fullmatch(r"[+-]?\d{1,9}", part) for part in parts):
@@ -145,8 +176,8 @@ def _bounds(given: argparse.Namespace, cores: int, problems: list[str]) -> tuple
     elif high > _MOST_WORKERS:
         problems.append(problem(f"{wrong}: at most {_MOST_WORKERS} workers are supported", "lower MAX"))
     else:
-        return low, high, _start(given.start, (low, high), problems)
-    _start(given.start, (1, _MOST_WORKERS), problems)
+        return low, high, _start(start, (low, high), problems)
+    _start(start, (1, _MOST_WORKERS), problems)
     return 1, _MOST_WORKERS, 1
 
 
@@ -173,7 +204,8 @@ def whole_number(option: str, text: str, problems: list[str], *, least: int = 1)
     return max(1, least)
 
 
-def _seconds(option: str, text: str, problems: list[str]) -> float:
+def seconds(option: str, text: str, problems: list[str]) -> float:
+    """The value of an option that is a time."""
     try:
         value = float(text)
     except ValueError:
@@ -191,7 +223,8 @@ def _missing_script(script: Path) -> str:
     return problem(what, f"did you mean {close[0]}?" if close else "give the path of a Python file")
 
 
-def _report_problems(path: Path) -> list[str]:
+def report_problems(path: Path) -> list[str]:
+    """Why a report cannot be written there."""
     directory = path.absolute().parent
     if path.is_dir():
         return [problem(f"--report {path} is a directory", f"for example --report {path / 'report.json'}")]
@@ -207,6 +240,16 @@ def _report_problems(path: Path) -> list[str]:
     target = path if path.exists() else directory
     if not os.access(target, os.W_OK):
         return [problem(f"--report {path}: {target} is not writable", "choose another path")]
+    return []
+
+
+def _directory_problems(path: Path) -> list[str]:
+    """Why checkpoints cannot be written there; it need not exist yet."""
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        return [problem(f"--checkpoints {path}: {there} is not a directory", "choose another path")]
+    if not os.access(there, os.W_OK | os.X_OK):
+        return [problem(f"--checkpoints {path}: {there} is not writable", "choose another path")]
     return []
 
 

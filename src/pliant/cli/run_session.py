@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 
 from pliant.backends.coordinator_process import ensure_coordinator, tail
 from pliant.cli import exit_codes
+from pliant.cli.checkpoints import newest_checkpoint, step_of
 from pliant.cli.output import note, print_json
 from pliant.cli.report_files import write_report
 from pliant.cli.run_options import RunOptions
@@ -198,6 +199,7 @@ class RunSession:
         else:
             code = exit_codes.of_job(status)
             self._explain(status)
+            self._point_to_checkpoint(status)
         if report is not None:
             self._hand_over(report)
         return code
@@ -220,6 +222,11 @@ class RunSession:
         else:
             note("error: " + "\n".join(lines))
         note(f"  hint: the workers' logs are in {self._home.job(self._spec.name)}")
+
+    def _point_to_checkpoint(self, status: JobStatus) -> None:
+        newest = newest_checkpoint(self._spec.checkpoints) if status.state in ("stopped", "failed") else None
+        if newest is not None and not self._options.quiet:
+            note(f"  hint: `pliant resume {self._spec.name}` goes on from step {step_of(newest)}")
 
     def _was_printed(self, lines: list[str]) -> bool:
         """Whether one worker's output held these lines already."""

@@ -58,6 +58,8 @@ class Changes:
         self._left: set[WorkerId] = set()
         self.current: GenerationRecord | None = None
         """The newest generation that at least one member has entered."""
+        self._from = 0
+        """Earlier generations are over, whatever is still heard of them."""
         self.workers_over_time: list[tuple[float, int]] = []
         """(monotonic seconds, training workers) at each change."""
 
@@ -118,11 +120,15 @@ class Changes:
         record.entered.add(worker)
         record.recomputed.update(message.shards_recomputed)
         record.bytes_moved += message.bytes_received
-        if self.current is None or record.number > self.current.number:
+        if record.number >= self._from and (self.current is None or record.number > self.current.number):
             self._switch(record, step=message.step, is_leaving=is_leaving, now_s=now_s)
         record.awaited.discard(worker)
         if not record.awaited:
             self._each_open(record.number, self._tell_cost)
+
+    def begin_again(self) -> None:
+        """Nobody holds the job's state any more: the next generation is a founding."""
+        self.current, self._from = None, self.newest + 1
 
     def lost(self, worker: WorkerId, how: str, *, now_s: float) -> None:
         """A worker died unasked. ``how``: for the message, e.g. ``killed by SIGKILL``."""
@@ -170,8 +176,12 @@ class Changes:
                 continue
             self._open.remove(event)
             last = self._progress.step if record is None or record.step is None else record.step + COMMITS_AFTER - 1
+            progress = self._progress
             stall = stall_s(
-                self._progress.times_s, origin_s=self._progress.origin_s or 0.0, begin_s=event.begin_s, last_step=last
+                progress.times_s,
+                origin_s=progress.origin_s or 0.0,
+                begin_s=event.begin_s,
+                last_step=last - progress.first_step,
             )
             self._log.update(event.seq, stall_s=stall)
             if record is not None and record.step is not None:
@@ -204,7 +214,8 @@ class Changes:
         if record.kind == "founding":
             self._progress.begin(now_s)
             names = ", ".join(worker for worker, _ in sorted(record.ranks.items(), key=lambda item: item[1]))
-            text = f"training begins with {_count(after)}: {names}"
+            verb = "goes on" if step else "begins"
+            text = f"training {verb} with {_count(after)}: {names}"
             self._open_event("generation_founded", text, record=record, before=0)
             return
         known = set(old)

@@ -14,6 +14,7 @@ from pliant.wire.api import MisbehaveRequest
 from pliant.wire.messages import (
     AgentHello,
     AgentToCoordinator,
+    CallEnded,
     StillHere,
     WorkerHello,
     WorkerProbed,
@@ -114,6 +115,22 @@ class TimeRanOut(_Input, frozen=True):
     detail: str = ""
 
 
+class CheckpointChosen(_Input, frozen=True):
+    """The newest good checkpoint of the job, with what its manifest says; no ``path``: there is none."""
+
+    damaged: list[str]
+    """Newer ones that were passed over, with the reasons."""
+    path: str = ""
+    step: int = 0
+    call_began: int = 0
+    """Step at which the call began that was running then."""
+    epoch: int = 0
+    samples: int = 0
+    loss: float | None = None
+    calls: list[CallEnded] = []
+    """All that had ended."""
+
+
 Input = (
     JobCreated
     | JobTakenUp
@@ -128,6 +145,7 @@ Input = (
     | StopAsked
     | FaultAsked
     | TimeRanOut
+    | CheckpointChosen
 )
 
 

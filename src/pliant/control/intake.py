@@ -79,6 +79,8 @@ def handle(job: Job, entry: given.Entry, link: Link | None = None) -> WorkerReco
             misbehave(job, asked)
         case given.TimeRanOut() as timer:
             ran_out(job, timer)
+        case given.CheckpointChosen() as choice:
+            job.checkpoint_chosen(choice)
         case given.JobTakenUp(away_s):
             job.taken_up(away_s)
         case _:

@@ -13,14 +13,15 @@ from math import inf
 
 from pliant.config import Home
 from pliant.control.changes import Changes
+from pliant.control.checkpoints import Checkpoints
 from pliant.control.ending import End, Ending, too_many_workers, weights_problem
 from pliant.control.event_log import EventLog
-from pliant.control.inputs import Moment
+from pliant.control.inputs import CheckpointChosen, Moment
 from pliant.control.links import AgentRecord, WorkerRecord
 from pliant.control.memory_plan import Fewer, GiveUp, MemoryPlan
 from pliant.control.progress import Progress
 from pliant.control.report_plan import JobView, job_report, job_status
-from pliant.control.scalars import Scalar, Scalars, scalars_for
+from pliant.control.scalars import Scalars, scalars_for
 from pliant.control.schedule import strike
 from pliant.control.schedule_plan import Schedule, describe
 from pliant.control.surroundings import Surroundings
@@ -86,16 +87,18 @@ class Job:
             publish=lambda event: self.around.keep_event(self.id, event),
         )
         self.changes = Changes(self.log, self.progress)
-        self.membership = JobMembership(start=spec.start_workers, minimum=spec.min_workers)
+        self.checkpoints = Checkpoints(spec, self.log, self.progress, self.changes)
+        self.membership = JobMembership(start=spec.start_workers, minimum=spec.min_workers, resume=spec.resume)
         self.event("job_started", f"job {spec.name} created for {spec.script}")
         self._carry_out(self.membership.begin())
 
     def go_live(self, around: Surroundings) -> None:
         """From here on what happens is real: events are published, scalars written."""
         self.around = around
-        self._scalars = scalars_for(
-            None if around.home is None else Home(around.home).job(self.spec.name) / "tensorboard"
-        )
+        if self.checkpoints.choosing:
+            around.choose_checkpoint(self.id, self.spec.checkpoints)
+        directory = None if around.home is None else Home(around.home).job(self.spec.name) / "tensorboard"
+        self._scalars = scalars_for(directory)
 
     # ------------------------------------------------------------ what users ask
 
@@ -162,6 +165,11 @@ class Job:
                 peer.away_since_s = self.now_s()
         if not self.over:
             self.event("coordinator_returned", f"the coordinator was away for {away_s:.1f} s and has taken the job up")
+
+    def checkpoint_chosen(self, choice: CheckpointChosen) -> None:
+        """What was found to begin from; see :class:`~pliant.control.checkpoints.Checkpoints`."""
+        if not self.over and self.checkpoints.choosing:
+            self.handle(self.checkpoints.chosen(choice, calls=self.calls))
 
     def follow_plan(self) -> None:
         """Do what the plan says next, if it is time and what came before has taken effect."""
@@ -257,14 +265,9 @@ class Job:
 
     def write_scalars(self, fresh: int) -> None:
         """Hand the last ``fresh`` commits to TensorBoard, if it is there."""
-        if self._scalars is None:
-            return
-        progress, now_s = self.progress, self.moment.unix_s
-        for step in range(progress.step - fresh, progress.step):
-            loss = progress.losses[step]
-            if loss is not None:
-                self._scalars.add(Scalar("train/loss", loss, step, now_s))
-        self._scalars.add(Scalar("train/workers", len(self.changes.training()), progress.step - 1, now_s))
+        if self._scalars is not None:
+            workers, now_s = len(self.changes.training()), self.moment.unix_s
+            self._scalars.add_commits(self.progress, fresh=fresh, workers=workers, now_s=now_s)
 
     def release_leavers(self, *, before_s: float = inf) -> None:
         """Let membership know of workers that left, up to ``before_s``: nothing hangs on it any more."""
@@ -324,6 +327,11 @@ class Job:
                 self.workers[worker].send(Retire(reason))
             case ev.ExpelWorker(worker, reason):
                 self.expel(self.workers[worker], "worker_cut_off", f"cut off: {reason}")
+            case ev.FindState(lost):
+                if (missing := self.checkpoints.find(lost)) is not None:
+                    self.handle(missing)
+                else:
+                    self.around.choose_checkpoint(self.id, self.spec.checkpoints)
             case ev.EndJob(outcome, reason):
                 self.end(outcome, reason)
 

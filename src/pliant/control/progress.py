@@ -25,6 +25,8 @@ class Progress:
     def __init__(self) -> None:
         self.origin_s: float | None = None
         """When the first generation was entered."""
+        self.first_step = 0
+        """The lists begin with this one: earlier steps are of another run, which left a checkpoint."""
         self.times_s: list[float] = []
         self.losses: list[float | None] = []
         self.epoch = 0
@@ -34,7 +36,7 @@ class Progress:
     @property
     def step(self) -> int:
         """Committed steps; also the number of the next step."""
-        return len(self.times_s)
+        return self.first_step + len(self.times_s)
 
     def begin(self, now_s: float) -> None:
         """The first generation was entered. Later calls change nothing."""
@@ -71,6 +73,15 @@ class Progress:
         if 0 <= steps - self.step <= _LARGEST_HOLE:
             self._fill(steps, until_s=now_s)
         self.samples = max(self.samples, samples)
+
+    def rewind(self, step: int, *, epoch: int, samples: int, loss: float | None) -> None:
+        """All that was done from ``step`` on is lost, or was done in another run; the time that it took stays."""
+        if step < self.first_step or not self.times_s:
+            self.first_step, self.times_s, self.losses = step, [], []
+        self._fill(step, until_s=self._last_s())  # a checkpoint may be newer than the last report
+        kept = step - self.first_step
+        del self.times_s[kept:], self.losses[kept:]
+        self.epoch, self.samples, self.loss = epoch, samples, loss
 
     def recent_median_s(self) -> float:
         """Median of the latest step times; 0 if there is none yet."""

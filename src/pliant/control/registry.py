@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pliant.control.agent_keeper import AgentKeeper
 from pliant.control.archive import ArchivedJob, lost_status
+from pliant.control.chooser import Chooser
 from pliant.control.clock import Clock
 from pliant.control.event_log import EventLog
 from pliant.control.inputs import (
@@ -78,13 +79,16 @@ class Registry:
         self.open_sockets = 0
         self._journal = journal
         self._intake = Intake(journal, self.clock)
+        self._chooser = Chooser()
         self._keeper = keeper
         self._kill_me = die
         self._seq = journal.last_seq()
         self._early: dict[str, _EarlyAgent] = {}
         self._silence: dict[str, Silence] = {}
         self._used_s = self.clock.monotonic()
-        self._around = Surroundings(self._keep_event, self._next_seq, self._keep_end, home, self._die)
+        self._around = Surroundings(
+            self._keep_event, self._next_seq, self._keep_end, self._chooser.begin, home, self._die
+        )
         for kept in journal.jobs():
             self._remember(kept)
 
@@ -206,6 +210,7 @@ class Registry:
     def tick(self) -> None:
         """Called a few times a second."""
         now_s = self.clock.monotonic()
+        self._take_checkpoints()
         for job in list(self.jobs.values()):
             if isinstance(job, Job):
                 try:
@@ -234,6 +239,12 @@ class Registry:
         news = self._keeper.look(job, now_s) if self._keeper is not None and not job.over else None
         if news is not None:
             self.take(job, news)
+
+    def _take_checkpoints(self) -> None:
+        by_id = {job.id: job for job in self.jobs.values() if isinstance(job, Job)}
+        for job_id, chosen in self._chooser.finished():
+            if job_id in by_id:
+                self.take(by_id[job_id], chosen)
 
     def touch(self) -> None:
         """Somebody has needed the coordinator just now."""

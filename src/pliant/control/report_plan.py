@@ -74,13 +74,14 @@ def job_report(view: JobView, *, events: list[Event], workers_over_time: Sequenc
         samples=progress.samples,
         wall_s=wall_s,
         median_step_s=median_s,
-        goodput=goodput(progress.step, median_s=median_s, wall_s=wall_s),
+        goodput=goodput(len(times_s), median_s=median_s, wall_s=wall_s),
         final_loss=progress.loss if view.final_loss is None else view.final_loss,
         weights_sha256=view.weights_sha256,
         events=events,
         commit_times_s=[time_s - origin_s for time_s in times_s],
         losses=list(progress.losses),
         workers_over_time=[(max(0.0, time_s - origin_s), workers) for time_s, workers in workers_over_time],
+        first_step=progress.first_step,
     )
 
 

@@ -14,6 +14,8 @@ import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pliant.control.progress import Progress
+
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +48,14 @@ class Scalars:
     def add(self, scalar: Scalar) -> None:
         """Queue one value."""
         self._queue.put(scalar)
+
+    def add_commits(self, progress: Progress, *, fresh: int, workers: int, now_s: float) -> None:
+        """Queue what the last ``fresh`` commits gave, with ``workers`` training."""
+        for step in range(progress.step - fresh, progress.step):
+            loss = progress.losses[step - progress.first_step]
+            if loss is not None:
+                self.add(Scalar("train/loss", loss, step, now_s))
+        self.add(Scalar("train/workers", workers, progress.step - 1, now_s))
 
     def close(self, timeout_s: float | None = None) -> None:
         """Write what is queued and end; waits ``timeout_s`` at most (None: does not wait)."""

@@ -39,6 +39,12 @@ def check_spec(spec: JobSpec) -> None:
         problems.append(f"start_workers is {start}; choose one from {low} to {high}")
     if not (math.isfinite(spec.patience_s) and spec.patience_s > 0):
         problems.append(f"patience_s is {spec.patience_s}; it must be above 0")
+    if spec.checkpoint_every < 0:
+        problems.append(f"checkpoint_every is {spec.checkpoint_every}; it must be at least 0, which is never")
+    if spec.keep < 1:
+        problems.append(f"keep is {spec.keep}; at least 1 checkpoint must be kept")
+    if not spec.checkpoints and (spec.checkpoint_every or spec.resume):
+        problems.append("checkpoint_every and resume need a directory in checkpoints")
     for number, event in enumerate(spec.plan, start=1):
         problems += [f"plan event {number}: {problem}" for problem in _plan_problems(event, low=low, high=high)]
     if problems:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
+
 from pliant.control.ending import too_many_workers
 from pliant.control.job import Job
 from pliant.control.links import Link, WorkerRecord
@@ -16,6 +18,9 @@ from pliant.membership import events as ev
 from pliant.wire.api import JobSpec
 from pliant.wire.messages import (
     CallEnded,
+    CheckpointFailed,
+    CheckpointSkipped,
+    CheckpointWritten,
     GenerationEntered,
     GenerationFailed,
     Interrupted,
@@ -111,6 +116,8 @@ def worker_said(job: Job, record: WorkerRecord, message: WorkerToCoordinator) ->
             job.handle(ev.WorkerAskedToLeave(record.worker))
         case GenerationFailed() | Interrupted():
             _broken(job, record, message)
+        case CheckpointWritten() | CheckpointFailed() | CheckpointSkipped():
+            _checkpoint(job, record, message)
         case WorkerFinished():
             _finished(job, record, message)
         case WorkerFailed():
@@ -130,6 +137,7 @@ def _welcome(job: Job) -> Welcome:
         epoch=job.progress.epoch,
         loss=job.progress.loss,
         rules=_rules(job.spec),
+        restore=job.checkpoints.restore,
     )
 
 
@@ -140,6 +148,9 @@ def _rules(spec: JobSpec) -> JobRules:
         trace=spec.trace,
         stop_after=spec.stop_after,
         milestone_wait_s=_PATIENT_WAIT_S if spec.patient_plan else JobRules().milestone_wait_s,
+        checkpoints=spec.checkpoints,
+        checkpoint_every=spec.checkpoint_every,
+        keep=spec.keep,
     )
 
 
@@ -155,7 +166,10 @@ def _readied(job: Job, record: WorkerRecord, message: WorkerReady) -> None:
             f"batch_size={recipe.batch_size}, shards={recipe.shards}; these must not depend on the worker",
         )
         return
-    recipe = job.recipe = job.recipe or recipe
+    if job.recipe is None:
+        total = None if message.total_steps is None else message.total_steps + job.checkpoints.call_began
+        job.recipe = msgspec.structs.replace(recipe, total_steps=total)
+    recipe = job.recipe
     wanted = max([job.membership.target, *(event.scale or 0 for event in job.spec.plan)])
     if wanted > recipe.shards:
         job.end("failed-config", too_many_workers(wanted, recipe.shards))
@@ -222,6 +236,20 @@ def _broken(job: Job, record: WorkerRecord, message: GenerationFailed | Interrup
     _log.info("job %s: generation %d broke at %s%s: %s", job.spec.name, generation, record.worker, peer, message.reason)
     lost = None if message.peer is None else WorkerId(message.peer)
     job.handle(ev.GenerationBroke(record.worker, generation, unused=message.unused, peer=lost, closed=message.closed))
+
+
+def _checkpoint(
+    job: Job, record: WorkerRecord, message: CheckpointWritten | CheckpointFailed | CheckpointSkipped
+) -> None:
+    if not record.entered:
+        raise ProtocolError(f"{type(message).__name__} of {record.worker}, which has not entered any generation")
+    match message:
+        case CheckpointWritten():
+            job.checkpoints.written(message, now_s=job.now_s(), always=job.state == "stopping")
+        case CheckpointFailed():
+            job.checkpoints.failed(message)
+        case CheckpointSkipped():
+            job.checkpoints.skipped(message)
 
 
 def _finished(job: Job, record: WorkerRecord, message: WorkerFinished) -> None:

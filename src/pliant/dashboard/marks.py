@@ -40,6 +40,7 @@ def marked_events(report: Report) -> list[tuple[Event, Mark]]:
 
 def event_second(report: Report, event: Event) -> float:
     """When an event was, on the time axis of the report: at the last commit before it."""
-    if not report.commit_times_s or event.step <= 0:
+    steps = event.step - report.first_step
+    if not report.commit_times_s or steps <= 0:
         return 0.0
-    return report.commit_times_s[min(event.step, len(report.commit_times_s)) - 1]
+    return report.commit_times_s[min(steps, len(report.commit_times_s)) - 1]

@@ -144,7 +144,7 @@ def _figure(height_in: float) -> tuple[Figure, Any]:
 
 
 def _points(report: Report) -> tuple[list[int], list[float]]:
-    pairs = [(step, loss) for step, loss in enumerate(report.losses, start=1) if loss is not None]
+    pairs = [(step, loss) for step, loss in enumerate(report.losses, start=report.first_step + 1) if loss is not None]
     return [step for step, _ in pairs], [loss for _, loss in pairs]
 
 

@@ -121,6 +121,18 @@ class WorkersDiverged:
     worker: WorkerId
 
 
+@dataclass(frozen=True)
+class StateFound:
+    """Answer to :class:`FindState`: founders will begin from what was found."""
+
+
+@dataclass(frozen=True)
+class StateMissing:
+    """Answer to :class:`FindState`: there is nothing to go on from. ``reason`` is for the user."""
+
+    reason: str
+
+
 MembershipEvent = (
     WorkerConnected
     | WorkerReadied
@@ -134,6 +146,8 @@ MembershipEvent = (
     | WorkerEnded
     | WorkerScriptFailed
     | WorkersDiverged
+    | StateFound
+    | StateMissing
 )
 
 
@@ -199,6 +213,16 @@ class ExpelWorker:
 
 
 @dataclass(frozen=True)
+class FindState:
+    """Look for a checkpoint, and answer with :class:`StateFound` or :class:`StateMissing`. Nobody is started before.
+
+    ``lost`` says what happened; empty for a job that is to begin from a checkpoint.
+    """
+
+    lost: str = ""
+
+
+@dataclass(frozen=True)
 class EndJob:
     """The job is over. Said once; no decision follows it."""
 
@@ -207,5 +231,12 @@ class EndJob:
 
 
 Decision = (
-    StartWorkerProcess | AnnounceGeneration | InterruptGeneration | AskToStop | RetireWorker | ExpelWorker | EndJob
+    StartWorkerProcess
+    | AnnounceGeneration
+    | InterruptGeneration
+    | AskToStop
+    | RetireWorker
+    | ExpelWorker
+    | FindState
+    | EndJob
 )

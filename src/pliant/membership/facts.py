@@ -37,7 +37,7 @@ class Interruption:
 class JobFacts:
     """All that is known of one job. Base of :class:`~pliant.membership.state.JobMembership`."""
 
-    def __init__(self, *, start: int, minimum: int, target: int | None = None) -> None:
+    def __init__(self, *, start: int, minimum: int, target: int | None = None, resume: bool = False) -> None:
         self.start = start
         self.minimum = minimum
         self.target = start if target is None else target
@@ -52,6 +52,8 @@ class JobFacts:
         self.outcome: ev.Outcome | None = None
         """How the job ended; None while it runs."""
         self.stopping = False
+        self.finding = resume
+        """A checkpoint to begin from is being looked for."""
         self._roster = Roster()
         self._current: Formation | None = None
         self._planned: Formation | None = None

@@ -3,8 +3,8 @@
 Rules
 -----
 1. At most one generation is announced and not yet entered by all its members.
-2. A generation number is used once. Only workers that hold the job's state (*stateful*) carry it on; when none is
-   left, the job is lost. It never begins again.
+2. A generation number is used once. Only workers that hold the job's state (*stateful*) carry it on. When none is
+   left, everybody who is left is sent home, and fresh founders begin from a checkpoint; without one, the job is lost.
 3. Training is disturbed only when a member that the others need is gone, or when a group broke.
 4. Wrong, late, repeated and reordered events are harmless: each is checked against what is known now.
 
@@ -65,13 +65,14 @@ class JobMembership(JobFacts):
         start: number of workers in the founding generation.
         minimum: the job never asks for fewer workers than this.
         target: wanted number of workers after the founding; ``start`` if None.
+        resume: the founders begin from a checkpoint, which has to be found first.
     """
 
     # ------------------------------------------------------------------ events
 
     def begin(self) -> list[ev.Decision]:
-        """The first decisions: start the founding workers. Call it once."""
-        return self._decide()
+        """The first decisions: start the founding workers, or find what they begin from. Call it once."""
+        return [*([ev.FindState()] if self.finding else []), *self._decide()]
 
     def handle(self, event: ev.MembershipEvent) -> list[ev.Decision]:
         """Take note of one event and decide what follows from it.
@@ -86,6 +87,8 @@ class JobMembership(JobFacts):
             return self._decide()
         if isinstance(event, ev.StopAsked):
             return self._on_stop() + self._decide()
+        if isinstance(event, ev.StateFound | ev.StateMissing):
+            return self._on_found(event)
         record = self._roster.get(event.worker)
         if record is None or (record.retired and isinstance(event, ev.WorkerConnected)):
             reason = "this worker is not part of the job (any more)"
@@ -195,11 +198,19 @@ class JobMembership(JobFacts):
             return self._end_job("failed-lost", f"{reason}. The workers' logs say why.")
         if not self._founded:
             return said
-        return self._end_job(
-            "failed-lost",
-            f"no worker that holds the job's state is left: generation {old.generation} was "
-            f"{', '.join(old.members)}. There is no checkpoint to go on from; run the job again.",
-        )
+        # They have come to another place in the script than the one where the checkpoint was made.
+        said += self._retire([record.worker for record in self._roster.live()], "the job's state is lost")
+        self._founded, self.finding, self._broken_in_a_row = False, True, 0
+        lost = f"no worker that holds the job's state is left: generation {old.generation} was {', '.join(old.members)}"
+        return [*said, ev.FindState(lost)]
+
+    def _on_found(self, event: ev.StateFound | ev.StateMissing) -> list[ev.Decision]:
+        if not self.finding:
+            return []
+        self.finding = False
+        if isinstance(event, ev.StateMissing):
+            return self._end_job("failed-lost", event.reason)
+        return self._decide()
 
     def _expel(self, old: Formation, planned: Formation | None) -> list[ev.Decision]:
         """Of members that live and cannot reach each other, all but one go on."""
@@ -217,7 +228,7 @@ class JobMembership(JobFacts):
         return [ev.ExpelWorker(outcast, f"others cannot reach it, in generation {broken.generation} and before")]
 
     def _found(self) -> list[ev.Decision]:
-        if self._founded or self._current is not None or self.stopping:
+        if self._founded or self._current is not None or self.stopping or self.finding:
             return []
         departing = self._target_plan().departing
         members = founders(self._roster, size=self._wanted(), departing=departing)
@@ -245,7 +256,7 @@ class JobMembership(JobFacts):
         return self._retire(retirable(live, departing, self.formations), "the job needs fewer workers now")
 
     def _start(self) -> list[ev.Decision]:
-        if self.stopping or self._any_ended or self.starting_halted:
+        if self.stopping or self._any_ended or self.starting_halted or self.finding:
             return []
         return [ev.StartWorkerProcess(self._roster.add().worker) for _ in range(self._target_plan().missing)]
 

@@ -76,7 +76,7 @@ def plan_sync(
     Args:
         reports: one of each member, in any order.
         shards: the script's V.
-        founding: nobody holds the state yet: rank 0's own initial state becomes the job's.
+        founding: nobody holds the state yet: what rank 0 has (its own, or a checkpoint's) becomes the job's.
         at_boundary: a planned generation: its old members switched at a boundary, all at the same pass.
         newcomers_share: newcomers get shards of the very first pass too, although they wait for the state.
 
@@ -89,7 +89,10 @@ def plan_sync(
     sources = (0,) if founding else tuple(report.rank for report in ranked if report.stateful)
     if not sources:
         raise ProtocolError("no member of the group holds the job's state")
-    at = _Positions(commit=(), in_flight=0) if founding else _positions([ranked[rank] for rank in sources])
+    if founding:
+        at = _Positions(commit=(), in_flight=ranked[0].passes_done)
+    else:
+        at = _positions([ranked[rank] for rank in sources])
     if at_boundary and (at.commit or any(ranked[rank].held or ranked[rank].full for rank in sources)):
         raise ProtocolError(f"members switched generations inside a pass: {_table(ranked)}")
     keep = _kept(ranked, sources=() if founding else sources, in_flight=at.in_flight, shards=shards)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 Content = int
 """Stands for a tensor: a hash of everything that went into it."""
@@ -27,19 +28,28 @@ def next_weights(weights: Content, full: Content) -> Content:
     return hash((weights, full))
 
 
+class Kept(NamedTuple):
+    """A checkpoint."""
+
+    passes: int
+    weights: Content
+    founded: int
+    """The generation in which its job was founded."""
+
+
 class Ledger:
     """Knows what an undisturbed run does and compares every commit with it."""
 
     def __init__(self, *, shards: int) -> None:
         self._shards = shards
         self._weights: list[Content] = []
-        self.commits = 0
+        self.commits = self.furthest = 0
 
-    def found(self, initial: Content) -> None:
+    def found(self, weights: Content) -> None:
         """A founding group has taken rank 0's initial state as the job's; nothing may have been committed before."""
-        if self._weights and self._weights[0] != initial and self.commits:
+        if self._weights and self._weights[0] != weights and self.commits:
             raise ViolationError("the job began again although passes had been committed")
-        self._weights = [initial]
+        self._weights = [weights]
 
     def weights_after(self, passes: int) -> Content:
         """The weights of the undisturbed run after ``passes`` passes."""
@@ -57,6 +67,7 @@ class Ledger:
     def commit(self, worker: str, *, passes: int, weights: Content) -> None:
         """``worker`` has committed, and ``passes`` are done now."""
         self.commits += 1
+        self.furthest = max(self.furthest, passes)
         if weights != self.weights_after(passes):
             raise ViolationError(f"{worker} holds other weights than an undisturbed run after {passes} passes")
 

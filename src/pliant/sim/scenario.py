@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pliant.ids import WorkerId
@@ -20,6 +20,7 @@ FaultKind = Literal[
     "freeze",
     "stop",
     "coordinator",
+    "kill_all",
 ]
 """``cut``: connections between two workers break once. ``wall``: no byte goes between them any more. ``freeze``: a
 worker stands still; it may wake up before or after it is given up, or never. ``coordinator``: it dies, and another one
@@ -58,6 +59,8 @@ class Scenario:
     newcomers_share: bool
     """Newcomers get shards of the very first pass too."""
     faults: tuple[Fault, ...]
+    checkpoint_every: int = 0
+    """The main worker leaves a checkpoint after so many passes; 0: never."""
 
     def slowness_of(self, worker: WorkerId) -> float:
         """Factor on the time that this worker needs for a shard."""
@@ -73,7 +76,7 @@ class Scenario:
         start = rng.randint(minimum, maximum)
         passes = rng.randint(3, 12)
         rough = rng.random() < 0.5
-        return Scenario(
+        scenario = Scenario(
             seed=seed,
             shards=shards,
             passes=passes,
@@ -89,6 +92,11 @@ class Scenario:
             newcomers_share=rng.random() < 0.7,
             faults=_faults(rng, last_s=10.0 + passes * (3.0 + shards / start)),
         )
+        # Drawn last, so that what the older seeds mean stays.
+        every = rng.choice((0, 0, 1, 2, 3))
+        ends = tuple(Fault(rng.uniform(5.0, 60.0), "kill_all") for _ in range(rng.choice((0, 1, 1, 2)) if every else 0))
+        faults = sorted((*scenario.faults, *ends), key=lambda fault: fault.at_s)
+        return replace(scenario, checkpoint_every=every, faults=tuple(faults))
 
 
 def _faults(rng: random.Random, *, last_s: float) -> tuple[Fault, ...]:

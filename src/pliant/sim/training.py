@@ -11,7 +11,7 @@ from pliant.membership.deal_plan import deal_shards
 from pliant.membership.pace_plan import Dealer, PaceEstimate
 from pliant.membership.sync_plan import SyncDecision, SyncReport, plan_sync
 from pliant.sim.group import Group, GroupOverError
-from pliant.sim.ledger import Content, ViolationError, next_weights, shard_gradient, tree_sum
+from pliant.sim.ledger import Content, Kept, ViolationError, next_weights, shard_gradient, tree_sum
 
 if TYPE_CHECKING:
     from pliant.sim.worker import SimWorker
@@ -96,6 +96,8 @@ class MainThread:
     def _use(self, group: Group) -> None:
         self.phase, self.group, self.promised = "sync", group, 0
         self._todo = []
+        if group.kind == "founding" and group.rank == 0 and self.control.restore is not None:
+            self.passes, self.weights, self.founded = self.control.restore
         self._send_all(group, "sync", 0, self._report(group))
 
     def _report(self, group: Group) -> SyncReport:
@@ -129,17 +131,24 @@ class MainThread:
         self._decision = decision
         stop = False
         if group.rank in decision.commit:
-            stop = self._commit().stop
+            stop = self._commit(group).stop
         if group.rank in decision.sources:
             if group.kind == "founding":
-                self.founded = group.generation
-                self.world.ledger_of(self.founded).found(self.weights)
+                self._found(group)
             for rank in decision.newcomers:
                 self.control.send(group, group.members[rank], "state", (0, (self.passes, self.weights, self.founded)))
             self._enter(group, decision, stop=stop)
         else:
             self.phase = "transfer"
         return True
+
+    def _found(self, group: Group) -> None:
+        """Rank 0's state becomes the job's: a checkpoint's, whose job goes on, or its own initial one."""
+        if self.control.restore is None:
+            self.founded = group.generation
+            self.world.ledger_of(self.founded).found(self.weights)
+        else:
+            self.world.ledger_of(self.founded).receive(self.control.worker, passes=self.passes, weights=self.weights)
 
     def _transfer(self, group: Group) -> bool:
         decision = self._decision
@@ -242,7 +251,7 @@ class MainThread:
     def _ack(self, group: Group) -> bool:
         if group.gather("ack", self.passes) is None:
             return False
-        said = self._commit()
+        said = self._commit(group)
         over = said.stop or self.passes >= self.world.scenario.passes
         switch = said.switch_to and not said.stop and (self.world.scenario.switch_after_last or not over)
         if switch:
@@ -258,7 +267,7 @@ class MainThread:
             self._start_pass(group, todo=deal[group.rank])
         return True
 
-    def _commit(self) -> Full:
+    def _commit(self, group: Group) -> Full:
         if self._full is None:
             raise ViolationError(f"{self.control.worker} commits pass {self.passes} without its gradient")
         full = self._full
@@ -272,6 +281,8 @@ class MainThread:
         self._times = []
         self.world.ledger_of(self.founded).commit(self.control.worker, passes=self.passes, weights=self.weights)
         self.world.committed(self.control.worker, self.founded)
+        if group.rank == 0:
+            self.world.may_keep(self.control, Kept(self.passes, self.weights, self.founded))
         return full
 
     def _switch(self, group: Group, *, generation: int) -> None:

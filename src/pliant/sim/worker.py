@@ -10,7 +10,7 @@ from pliant.ids import Generation, WorkerId
 from pliant.membership import events as ev
 from pliant.sim.engine import Engine
 from pliant.sim.group import Group
-from pliant.sim.ledger import Ledger
+from pliant.sim.ledger import Kept, Ledger
 from pliant.sim.network import Mesh
 from pliant.sim.scenario import Scenario
 from pliant.sim.training import MainThread
@@ -36,6 +36,9 @@ class Surroundings(Protocol):
     def committed(self, worker: WorkerId, founded: int) -> None:
         """A worker has committed a pass of that job."""
 
+    def may_keep(self, worker: SimWorker, state: Kept) -> None:
+        """The main worker has committed: a checkpoint may be due."""
+
     def switched(self) -> None:
         """A worker has moved from one generation to the next."""
 
@@ -49,8 +52,10 @@ class Surroundings(Protocol):
 class SimWorker:
     """One worker process."""
 
-    def __init__(self, worker: WorkerId, *, world: Surroundings) -> None:
+    def __init__(self, worker: WorkerId, *, world: Surroundings, restore: Kept | None = None) -> None:
+        """``restore``: the checkpoint that it begins from if it founds the job at rank 0."""
         self.worker = worker
+        self.restore = restore
         self.world = world
         self.alive = True
         self.slowness = world.scenario.slowness_of(worker)

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 from pliant.ids import Generation, WorkerId
 from pliant.membership import events as ev
+from pliant.membership.restart_plan import MAX_FRUITLESS, Restarts
 from pliant.membership.state import JobMembership
 from pliant.sim.engine import Engine
-from pliant.sim.ledger import Ledger, ViolationError
+from pliant.sim.ledger import Kept, Ledger, ViolationError
 from pliant.sim.network import Control, Mesh
 from pliant.sim.scenario import Fault, Scenario
 from pliant.sim.worker import SimWorker
 
 SILENT_S = 10.0
 """A worker from which nothing comes for so long is given up."""
+NO_CHECKPOINT = "there is no checkpoint to go on from"
 MOST_HAPPENINGS = 60_000
 """No job of a scenario needs nearly as many: beyond, it goes round in circles."""
 
@@ -34,6 +36,8 @@ class Result:
     """Faults that found somebody to hit."""
     uneven: int
     """Passes that a worker began with a deal by speed."""
+    restarts: int
+    """How often the job went on from a checkpoint."""
 
 
 class World:
@@ -60,8 +64,12 @@ class World:
         self._retired: set[WorkerId] = set()
         self._given_up: set[WorkerId] = set()
         """Workers that were silent for too long."""
-        self._faults = self._ambushes = self._uneven = 0
+        self._faults = self._ambushes = self._uneven = self._resumed = 0
         self._announced = 0
+        self._restarts = Restarts()
+        self._kept: Kept | None = None
+        """The newest checkpoint."""
+        self._restore: Kept | None = None
 
     def run(self) -> Result:
         """Simulate the job.
@@ -173,6 +181,8 @@ class World:
                 case ev.RetireWorker() | ev.ExpelWorker():
                     self._retired.add(decision.worker)
                     self._send(decision.worker, decision)
+                case ev.FindState():
+                    self.engine.after(self.rng.uniform(0.1, 3.0), self._find_state)
                 case ev.EndJob():
                     self._end = decision
 
@@ -183,8 +193,37 @@ class World:
             # Not connected yet: it is told when it says hello. A retired process exits then.
             self.engine.after(2.5, self._send, worker, decision)
 
+    def may_keep(self, worker: SimWorker, state: Kept) -> None:
+        """The main worker has committed: it leaves a checkpoint, a little later, if one is due and it lives so long."""
+        every = self.scenario.checkpoint_every
+        if every and state.passes % every == 0:
+            self.engine.after(self.rng.uniform(0.0, 3.0), self._keep, worker, state)
+
+    def _keep(self, worker: SimWorker, state: Kept) -> None:
+        if worker.alive and (self._kept is None or self._kept.passes < state.passes):
+            self.note(f"checkpoint after {state.passes} passes by {worker.worker}")
+            self._kept = state
+
+    def _find_state(self) -> None:
+        if self._end is not None:
+            return
+        if any(worker.alive and worker.worker in self._given_up for worker in self.workers.values()):
+            # Who was given up may train on with its like until it hears of it, or is killed.
+            self.engine.after(1.0, self._find_state)
+            return
+        alive = [each for worker, each in self.workers.items() if each.alive and worker not in self._retired]
+        holders = [each.worker for each in alive if each.main.stateful]
+        if holders:
+            raise ViolationError(f"the job goes back to a checkpoint although {holders} hold its state")
+        if self._kept is None or not self._restarts.allow(self.ledger_of(self._kept.founded).furthest):
+            self._on_event(ev.StateMissing(NO_CHECKPOINT))
+            return
+        self._restore = self._kept
+        self._resumed += 1
+        self._on_event(ev.StateFound())
+
     def _start(self, worker: WorkerId) -> None:
-        process = SimWorker(worker, world=self)
+        process = SimWorker(worker, world=self, restore=self._restore)
         self.workers[worker] = self.mesh.nodes[worker] = process
         process.start()
 
@@ -202,6 +241,9 @@ class World:
             self.rng.choice(newcomers).exit(cleanly=False)
         elif fault.kind == "kill_all_but_one" and len(members) > 1:
             for worker in self.rng.sample(members, len(members) - 1):
+                worker.exit(cleanly=False)
+        elif fault.kind == "kill_all" and alive:
+            for worker in alive:
                 worker.exit(cleanly=False)
         elif fault.kind == "leave" and alive:
             self.rng.choice(alive).ask_to_leave()
@@ -256,6 +298,9 @@ class World:
             alive = [worker for worker in self.workers.values() if worker.alive]
             if any(worker.main.stateful and worker.worker not in self._given_up for worker in alive):
                 raise ViolationError("a second founding although a living worker holds the state")
+            if self._restore is not None:
+                self._founding = self._restore.founded  # the ledger goes on: what is done again must come out the same
+                return
             if self.scenario.control_fifo and self._begun:
                 raise ViolationError("the job begins again although the coordinator knows that it had begun")
             self._founding = int(decision.generation)
@@ -275,6 +320,8 @@ class World:
             raise ViolationError("workers ended with different weights")
         if end.outcome == "failed-lost" and any(worker.main.stateful for worker in alive):
             raise ViolationError(f"given up although a living worker holds the state: {end.reason}")
+        if end.reason == NO_CHECKPOINT and self._kept and self._restarts.fruitless < MAX_FRUITLESS:
+            raise ViolationError("given up although there is a checkpoint")
         if end.outcome in ("failed-script", "failed-config"):
             raise ViolationError(f"nothing in the scenario explains {end}")
         if end.outcome == "stopped" and not any(fault.kind == "stop" for fault in self.scenario.faults):
@@ -287,6 +334,7 @@ class World:
             happenings=self.engine.happened,
             faults=self._faults,
             uneven=self._uneven,
+            restarts=self._resumed,
         )
 
     def _standing(self) -> str:

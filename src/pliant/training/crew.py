@@ -36,6 +36,16 @@ class Crew(Protocol):
         ...
 
     @property
+    def job_name(self) -> str:
+        """As the user calls it."""
+        ...
+
+    @property
+    def restore(self) -> str:
+        """The checkpoint that the job begins from, for founders; empty: from the script's own state."""
+        ...
+
+    @property
     def founding(self) -> bool:
         """The job has not begun: no rehearsal."""
         ...
@@ -123,6 +133,8 @@ class SoloCrew:
     threads = 1
     slow = 1.0
     deals_by_speed = True
+    job_name = ""
+    restore = ""
     founding = True
     stateful = True
     generation = 0

@@ -92,6 +92,11 @@ class ElasticCrew:
         return self._welcomed().rules.deal == "speed"
 
     @property
+    def job_name(self) -> str:
+        """As the user calls it."""
+        return self._spec.job
+
+    @property
     def rules(self) -> JobRules:
         """How the job was started."""
         return self._welcomed().rules
@@ -100,6 +105,11 @@ class ElasticCrew:
     def workers(self) -> list[str]:
         """Members of the generation in use, by rank."""
         return [member.worker for member in self.groups.members]
+
+    @property
+    def restore(self) -> str:
+        """The checkpoint that the job begins from, for founders; empty: from the script's own state."""
+        return self._welcomed().restore
 
     @property
     def milestones(self) -> frozenset[int]:

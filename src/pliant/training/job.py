@@ -14,6 +14,7 @@ from pliant.data.streams import seed_streams
 from pliant.errors import ConfigError, UsageError
 from pliant.parallel.engine import PassEngine
 from pliant.training.allocator import keep_freed_memory
+from pliant.training.checkpoints import Checkpoints
 from pliant.training.crew import ambient_crew
 from pliant.training.determinism import make_deterministic
 from pliant.training.evaluate import Evaluation, evaluating
@@ -42,6 +43,8 @@ class Job:
         self._tracked = dict(tracked)
         self._on_nonfinite, self._overlap = on_nonfinite, overlap
         self._progress = Progress(crew)
+        self._checkpoints = Checkpoints(self.session)
+        self.session.on_stop.append(self._checkpoints.at_stop)
         self._engines: dict[int, PassEngine] = {}
         self._sources: dict[Loader, Source] = {}
         self._epochs: dict[Loader, int] = {}
@@ -134,6 +137,7 @@ class Job:
                 return ended
         self.session.load_pending()
         self.session.boundary()
+        self._checkpoints.at_boundary()
         self._progress.flush()
         self._progress.phase(self.step, "evaluating")
         with evaluating(self._tracked):
@@ -146,6 +150,7 @@ class Job:
     def close(self) -> None:
         """End loader processes and threads. Called at the end of the script."""
         self._progress.flush()
+        self._checkpoints.close()
         for source in self._sources.values():
             source.close()
         for engine in self._engines.values():
@@ -170,6 +175,7 @@ class Job:
                 return
             self._stop_after(session.crew.rules.stop_after)
             session.boundary()
+            self._checkpoints.at_boundary()
             self._progress.before(position.step, main=session.is_main)
             seed_streams(loader.seed, "head", position.call, position.step)
             live = self._live = LiveStep(session, engine, source, rules)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from pliant.comm.base import Group
 from pliant.comm.mesh import MeshGroup
-from pliant.errors import ConnectionLostError, GenerationOverError
+from pliant.errors import ConnectionLostError, GenerationOverError, StateError
 from pliant.membership.deal_plan import deal_shards
 from pliant.membership.pace_plan import Dealer
 from pliant.parallel.pass_messages import Flags
@@ -25,6 +26,7 @@ from pliant.training.pace import PaceMeter
 from pliant.training.position import Position
 from pliant.training.sync import Standing, Synced, synchronize
 from pliant.transfer.capture import capture, restore
+from pliant.transfer.checkpoint_load import load_checkpoint
 from pliant.transfer.spec import Encoded, decode, encode
 from pliant.wire.messages import GenerationEntered, GenerationKind, WorkerReady
 
@@ -74,6 +76,10 @@ class Session:
         """This worker's part is over: the script is being left."""
         self.on_new_group: list[Callable[[], None]] = []
         self.meter = PaceMeter()
+        self.on_stop: list[Callable[[], None]] = []
+        """Called at the boundary where the job stops, before the script is left."""
+        self.restored_step = -1
+        """Where the checkpoint stood that the job began from, on the worker that read it."""
         self._deals: dict[int, list[int]] = {}
         self._pending: Mapping[str, Any] | None = None
         if crew.stateful:
@@ -131,6 +137,8 @@ class Session:
         """Between two steps: stop, switch to an agreed generation, or recover. Raises JobStopped."""
         if self.stopping:
             self.leaving = True
+            for callback in self.on_stop:
+                callback()
             raise JobStopped("the job was stopped")
         agreed, self.agreed = self.agreed, 0
         if agreed:
@@ -173,9 +181,18 @@ class Session:
 
     def load_pending(self) -> None:
         """A newcomer has reached the place in the script where the job is: take on its state."""
-        if self._pending is not None:
+        if self._pending is None:
+            return
+        try:
             restore(self.tracked, self._pending["tracked"])
-            self._pending = None
+        except StateError as error:
+            if not self.crew.restore:
+                raise
+            raise StateError(
+                f"checkpoint {self.crew.restore} does not fit this script (where it says 'another worker', read 'the "
+                f"checkpoint'): {error}. Resume with the script and the arguments that wrote it."
+            ) from error
+        self._pending = None
 
     def _switch(self, generation: int) -> None:
         try:
@@ -192,6 +209,8 @@ class Session:
 
     def _enter(self, group: MeshGroup, kind: GenerationKind, attempt: Attempt | None) -> Synced | None:
         """First exchange of a group. None: it broke."""
+        if kind == "founding" and group.rank == 0 and self.crew.restore:
+            self._begin_from(Path(self.crew.restore))
         standing = Standing(
             worker=self.crew.worker,
             stateful=self.crew.stateful,
@@ -226,6 +245,13 @@ class Session:
         for callback in self.on_new_group:
             callback()
         return synced
+
+    def _begin_from(self, checkpoint: Path) -> None:
+        """Rank 0 of a job that goes on: what the others will get is the checkpoint's state. Reads it once. Blocking."""
+        if self._pending is None:
+            self._pending = load_checkpoint(checkpoint)
+            self.position = Position.from_state(self._pending["position"])
+            self.restored_step = self.position.step
 
     def _take_deal(self, synced: Synced, attempt: Attempt | None) -> None:
         decision = synced.decision

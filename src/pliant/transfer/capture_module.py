@@ -37,10 +37,10 @@ def capture_module(module: nn.Module, *, name: str) -> dict[str, Any]:
         "parameters": {key: parameter.detach() for key, parameter in parameters.items()},
         "buffers": {
             key: [slot.persistent, None if slot.tensor is None else slot.tensor.detach()]
-            for key, slot in _buffer_slots(module).items()
+            for key, slot in buffer_slots(module).items()
         },
         "grads": {key: grad.detach() for key, grad in grads.items()},
-        "extra": {key: owner.get_extra_state() for key, owner in _extra_owners(module)},
+        "extra": {key: owner.get_extra_state() for key, owner in extra_owners(module)},
     }
 
 
@@ -58,14 +58,14 @@ def check_module(module: nn.Module, state: Any, *, name: str) -> None:
         if nn.parameter.is_lazy(parameter):
             raise StateError(f"{name}.{key} has no shape yet; run one batch through the model before join()")
         _compare(f"{name}.{key}", parameter, state["parameters"][key])
-    slots = _buffer_slots(module)
+    slots = buffer_slots(module)
     saved = {key for key, (persistent, _tensor) in state["buffers"].items() if persistent}
     _compare_names({key for key, slot in slots.items() if slot.persistent}, saved, what=f"buffers of {name}")
     for key in saved:
         mine, theirs = slots[key].tensor, state["buffers"][key][1]
         if mine is not None and theirs is not None:
             _compare(f"{name}.{key}", mine, theirs)
-    _compare_names({key for key, _owner in _extra_owners(module)}, set(state["extra"]), what=f"extra states of {name}")
+    _compare_names({key for key, _owner in extra_owners(module)}, set(state["extra"]), what=f"extra states of {name}")
 
 
 def restore_module(module: nn.Module, state: dict[str, Any], *, name: str) -> None:
@@ -74,7 +74,7 @@ def restore_module(module: nn.Module, state: dict[str, Any], *, name: str) -> No
         for key, parameter in module.named_parameters():
             parameter.copy_(state["parameters"][key])
             _restore_grad(parameter, state["grads"].get(key))
-        slots = _buffer_slots(module)
+        slots = buffer_slots(module)
         for key, (persistent, tensor) in state["buffers"].items():
             _restore_buffer(module, slots.get(key), key, (persistent, tensor))
         for key, slot in slots.items():
@@ -82,7 +82,7 @@ def restore_module(module: nn.Module, state: dict[str, Any], *, name: str) -> No
                 # A cache that only this worker has made so far; without it the module makes it anew.
                 del slot.module._buffers[slot.name]
                 slot.module._non_persistent_buffers_set.discard(slot.name)
-    for key, owner in _extra_owners(module):
+    for key, owner in extra_owners(module):
         try:
             owner.set_extra_state(state["extra"][key])
         except Exception as error:
@@ -118,7 +118,8 @@ def _device_near(owner: nn.Module, root: nn.Module, tensor: torch.Tensor) -> tor
     return tensor.device
 
 
-def _buffer_slots(module: nn.Module) -> dict[str, Slot]:
+def buffer_slots(module: nn.Module) -> dict[str, Slot]:
+    """All places of buffers, each under its first name."""
     slots: dict[str, Slot] = {}
     for prefix, owner in module.named_modules():
         for name, tensor in owner._buffers.items():
@@ -127,7 +128,8 @@ def _buffer_slots(module: nn.Module) -> dict[str, Slot]:
     return slots
 
 
-def _extra_owners(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def extra_owners(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Submodules that have a state beyond tensors, with their names."""
     for prefix, owner in module.named_modules():
         if type(owner).get_extra_state is not nn.Module.get_extra_state:
             yield prefix, owner

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import torch
+from typing_extensions import Buffer
 
 _CHUNK_BYTES = 64 << 20
 
@@ -16,12 +18,33 @@ def weights_sha256(models: Mapping[str, torch.nn.Module]) -> str:
     Each counts with its model's name, its own name, dtype, shape and raw bytes, so any changed bit shows. A model
     wrapped by ``torch.compile`` has the hash of the model itself. Blocks: reads all weights, on whatever device.
     """
+    return hash_weights(
+        {
+            model_name: [
+                Weight(name, str(tensor.dtype), tuple(tensor.shape), _raw_chunks(tensor))
+                for name, tensor in persistent_tensors(model)
+            ]
+            for model_name, model in models.items()
+        }
+    )
+
+
+class Weight(NamedTuple):
+    """One tensor for :func:`hash_weights`; ``chunks`` are its bytes in row-major order."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    chunks: Iterable[Buffer]
+
+
+def hash_weights(models: Mapping[str, Iterable[Weight]]) -> str:
+    """:func:`weights_sha256` of models whose tensors lie somewhere else."""
     digest = hashlib.sha256()
     for model_name in sorted(models):
-        for name, tensor in sorted(_persistent(models[model_name])):
-            head = f"{model_name}\n{name}\n{tensor.dtype}\n{tuple(tensor.shape)}\n"
-            digest.update(head.encode())
-            for chunk in _raw_chunks(tensor):
+        for weight in sorted(models[model_name], key=lambda weight: weight.name):
+            digest.update(f"{model_name}\n{weight.name}\n{weight.dtype}\n{weight.shape}\n".encode())
+            for chunk in weight.chunks:
                 digest.update(chunk)
     return digest.hexdigest()
 
@@ -34,21 +57,21 @@ def layout_fingerprint(parameters: Iterable[tuple[str, torch.Tensor]]) -> bytes:
     """
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in parameters:
-        digest.update(f"{_plain_name(name)}\n{tensor.dtype}\n{tuple(tensor.shape)}\n".encode())
+        digest.update(f"{plain_name(name)}\n{tensor.dtype}\n{tuple(tensor.shape)}\n".encode())
     return digest.digest()
 
 
-def _persistent(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+def persistent_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Every name that a state_dict would have: a tied weight under each of its names."""
     for prefix, module in model.named_modules(remove_duplicate=False):
-        start = _plain_name(f"{prefix}." if prefix else "")
+        start = plain_name(f"{prefix}." if prefix else "")
         slots = {**module._parameters, **module._buffers}
         for name, tensor in slots.items():
             if tensor is not None and name not in module._non_persistent_buffers_set:
                 yield start + name, tensor
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """Without what ``torch.compile`` puts in front."""
     return name.replace("_orig_mod.", "")
 

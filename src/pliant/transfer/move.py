@@ -53,7 +53,7 @@ def send_state(group: Group, state: Encoded, *, sources: Sequence[int], newcomer
 
     Raises ConnectionLostError if a member goes; the own state is untouched.
     """
-    views = [_bytes_of(tensor) for tensor in state.tensors]
+    views = [bytes_of(tensor) for tensor in state.tensors]
     share = cut([len(view) for view in views], sources=len(sources))[sources.index(group.rank)]
     sent = 0
     for peer in newcomers:
@@ -123,11 +123,12 @@ class _Incoming:
             return
         self._meta = bytes(body)
         self._tensors = [torch.empty(shape, dtype=dtype) for dtype, shape in tensor_specs(self._meta)]
-        self._views = [_bytes_of(tensor) for tensor in self._tensors]
+        self._views = [bytes_of(tensor) for tensor in self._tensors]
         shares = cut([len(view) for view in self._views], sources=len(self._sources))
         self._missing = {rank: dict(share) for rank, share in zip(self._sources, shares, strict=True)}
 
 
-def _bytes_of(tensor: torch.Tensor) -> memoryview:
+def bytes_of(tensor: torch.Tensor) -> memoryview:
+    """The tensor's bytes in row-major order; of a contiguous one in host memory, the live memory itself."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return memoryview(cast(Buffer, flat.view(torch.uint8).numpy())) if flat.numel() else memoryview(b"")

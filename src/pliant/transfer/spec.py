@@ -60,6 +60,11 @@ def encode(value: object, *, path: str = "") -> Encoded:
     Raises:
         StateError: Something in it is not supported, contains itself, or is too deep or too large; names the place.
     """
+    return encode_with_paths(value, path=path)[0]
+
+
+def encode_with_paths(value: object, *, path: str = "") -> tuple[Encoded, list[str]]:
+    """As :func:`encode`, and for each tensor where in the value it was found first."""
     writer = Writer()
     root = writer.node(value, path)
     specs = [[_dtype_name(tensor.dtype), list(tensor.shape)] for tensor in writer.tensors]
@@ -70,7 +75,7 @@ def encode(value: object, *, path: str = "") -> Encoded:
             f"more than {MAX_META_BYTES}; "
             f"keep large data in tensors or arrays"
         )
-    return Encoded(meta, writer.tensors)
+    return Encoded(meta, writer.tensors), writer.paths
 
 
 def decode(meta: bytes, tensors: Sequence[torch.Tensor]) -> Any:

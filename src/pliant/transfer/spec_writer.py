@@ -28,6 +28,8 @@ class Writer:
 
     def __init__(self) -> None:
         self.tensors: list[torch.Tensor] = []
+        self.paths: list[str] = []
+        """Where each of them was found first."""
         self._number_of: dict[int, int] = {}
         self._kept: list[torch.Tensor] = []
         self._open: set[int] = set()
@@ -98,7 +100,7 @@ class Writer:
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type == "meta":
             kind = "quantized" if tensor.is_quantized else f"{tensor.layout} ({tensor.device})"
             raise StateError(f"{path or 'the value'} is a {kind} tensor; only dense ones with data can be moved")
-        number = self._add(tensor, lambda: tensor.detach().resolve_conj().resolve_neg().contiguous())
+        number = self._add(tensor, path, lambda: tensor.detach().resolve_conj().resolve_neg().contiguous())
         if is_parameter:
             return ["parameter", number, str(tensor.device), tensor.requires_grad]
         return ["tensor", number, str(tensor.device)]
@@ -117,15 +119,16 @@ class Writer:
         if isinstance(value, np.generic):
             # An empty string's tobytes() has one byte more than its dtype.
             return ["scalar", descr, value.tobytes()[: dtype.itemsize]]
-        number = self._add(value, lambda: _raw(value))
+        number = self._add(value, path, lambda: _raw(value))
         return ["array", descr, list(value.shape), number]
 
-    def _add(self, value: Any, make: Callable[[], torch.Tensor]) -> int:
+    def _add(self, value: Any, path: str, make: Callable[[], torch.Tensor]) -> int:
         """The number of this object's tensor; the same object has one number."""
         number = self._number_of.get(id(value))
         if number is None:
             number = self._number_of[id(value)] = len(self.tensors)
             self.tensors.append(make())
+            self.paths.append(path)
             self._kept.append(value)  # An id is only good while its object lives.
         return number
 

@@ -182,6 +182,8 @@ class Report(Body, frozen=True):
     losses: list[float | None]
     workers_over_time: list[tuple[float, int]]
     """(seconds, training workers) at each change."""
+    first_step: int = 0
+    """The step that ``commit_times_s`` and ``losses`` begin with: where a resumed job went on."""
 
 
 class Problem(Body, frozen=True):

@@ -186,6 +186,13 @@ class CheckpointFailed(Message, frozen=True):
     error: str
 
 
+class CheckpointSkipped(Message, frozen=True):
+    """A checkpoint was due, but the one before step ``writing`` is not complete yet. Said once until one is written."""
+
+    step: int
+    writing: int
+
+
 # ---------------------------------------------------------------- coordinator -> worker
 
 
@@ -388,6 +395,7 @@ WorkerToCoordinator = (
     | StillHere
     | CheckpointWritten
     | CheckpointFailed
+    | CheckpointSkipped
 )
 CoordinatorToWorker = (
     Welcome | FormGeneration | Interrupt | MilestonePassed | CallEnded | StopJob | Retire | Misbehave | Taken | Refused

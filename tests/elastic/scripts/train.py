@@ -48,21 +48,23 @@ class Average:
 
 
 class Gate:
-    """Its state takes as long to read as the test wants."""
+    """Its state takes as long to read as the test wants, and as many megabytes to keep."""
 
-    def __init__(self, book):
+    def __init__(self, book, megabytes):
         self.book = book
+        self.ballast = torch.zeros(megabytes << 18)
 
     def state_dict(self):
         self.book.hold("state")
-        return {"nothing": 0}
+        return {"nothing": 0, "ballast": self.ballast}
 
     def load_state_dict(self, state):
-        assert state == {"nothing": 0}
+        assert state["nothing"] == 0
+        assert state["ballast"].shape == self.ballast.shape
 
 
 def main():
-    given = options(steps=10, delay=0.0, size=303, batch=48, shards=8, loaders=0)
+    given = options(steps=10, delay=0.0, size=303, batch=48, shards=8, loaders=0, ballast=0)
     book = Book(given.out)
     hold_inside(book)
     book.hold("start")
@@ -76,7 +78,7 @@ def main():
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 25, gamma=0.9)
-    average, gate = Average(model, book), Gate(book)
+    average, gate = Average(model, book), Gate(book, given.ballast)
     job = pliant.join(model=model, optimizer=optimizer, scheduler=scheduler, average=average, gate=gate)
     loader = pliant.Loader(
         Samples(given.size), batch_size=given.batch, shards=given.shards, seed=3, num_workers=given.loaders
