@@ -81,6 +81,8 @@ def run(
             tracked["optimizer"].zero_grad()
         losses.append(step.loss.hex())
     job.close()
+    if job.session.size > 1:  # see StaticCrew: compared before every step but the first
+        assert job.session.position.agreed == (job.step - 1 or None)
     after = digest(**tracked)
     assert after != before, "nothing was trained"
     return {"digest": after, "losses": losses, "samples": job.session.position.samples, "steps": job.step}

@@ -25,7 +25,7 @@ from typing import Any
 from pliant.comm.listener import MeshListener
 from pliant.comm.mesh import MeshGroup
 from pliant.training import crew as crew_module
-from pliant.wire.messages import Member
+from pliant.wire.messages import JobRules, Member
 
 LAUNCH_DEADLINE_S = 100.0
 FORM_TIMEOUT_S = 30.0
@@ -35,7 +35,9 @@ Outcome = tuple[str, Any]
 
 
 class StaticCrew(crew_module.SoloCrew):
-    """A member of a mesh that never changes."""
+    """A member of a mesh that never changes; its state is compared with the others' before every step."""
+
+    rules = JobRules(check_every=1)
 
     def __init__(self, worker: str, group: MeshGroup) -> None:
         self.worker = worker
