@@ -19,6 +19,7 @@ from pliant.wire.messages import (
     SignalWorker,
     StartWorker,
     StillHere,
+    WorkerExited,
     WorkerProbed,
 )
 
@@ -186,3 +187,19 @@ def test_a_worker_that_the_others_cannot_reach_is_expelled(scene):
     it.hung = {"w3"}
     it.go(11)
     assert it.play.agent.take(SignalWorker) == [SignalWorker("w3", 9)], "it has not left"
+
+
+def test_nothing_goes_on_from_a_checkpoint_while_the_expelled_may_still_train_with_each_other(scene, tmp_path):
+    it = scene(2, checkpoints=str(tmp_path))
+    it.hung, it.stopped = {"w1", "w2"}, True
+    asked = []
+    it.play.registry._around.__dict__["choose_checkpoint"] = lambda job, directory: asked.append(directory)
+    it.go(11)
+    assert it.play.event("state_lost")
+    assert not asked
+    it.go(10)
+    assert {message.worker for message in it.play.agent.take(SignalWorker)} == {"w1", "w2"}
+    it.play.agent_says(WorkerExited("w1", 1001, -9))
+    assert not asked
+    it.play.agent_says(WorkerExited("w2", 1002, -9))
+    assert asked == [str(tmp_path)]

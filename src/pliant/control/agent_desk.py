@@ -120,6 +120,8 @@ def agent_said(job: Job, message: AgentToCoordinator) -> None:
     elif isinstance(message, WorkerExited):
         if record.expelled and not record.exited:
             job.event("expelled_ended", f"{record.worker}, expelled before, has ended: {exit_text(message.exit_code)}")
+            record.exited = True
+            job.look_for_state()
         record.exited = True
         code = None if message.exit_code == _UNKNOWN_EXIT else message.exit_code
         how = exit_text(message.exit_code)

@@ -1,4 +1,4 @@
-"""One job's runtime: what is known of it, and membership's decisions carried out. No waiting, no sockets, no clock.
+"""One job's runtime: what happens to it, and membership's decisions carried out. No waiting, no sockets, no clock.
 
 A deterministic function of its inputs and of the moments at which they came: :mod:`~pliant.control.intake` journals
 each and hands it over, :mod:`~pliant.control.worker_desk` and :mod:`~pliant.control.agent_desk` know what they mean.
@@ -12,26 +12,20 @@ from collections.abc import Sequence
 from math import inf
 
 from pliant.config import Home
-from pliant.control.changes import Changes
-from pliant.control.checkpoints import Checkpoints
 from pliant.control.ending import End, Ending, too_many_workers, weights_problem
-from pliant.control.event_log import EventLog
 from pliant.control.inputs import CheckpointChosen, Moment
-from pliant.control.links import AgentRecord, WorkerRecord
-from pliant.control.memory_plan import Fewer, GiveUp, MemoryPlan
-from pliant.control.progress import Progress
-from pliant.control.report_plan import JobView, job_report, job_status
-from pliant.control.scalars import Scalars, scalars_for
+from pliant.control.job_records import JobRecords
+from pliant.control.links import WorkerRecord
+from pliant.control.memory_plan import Fewer, GiveUp
+from pliant.control.report_plan import job_status
+from pliant.control.scalars import scalars_for
 from pliant.control.schedule import strike
-from pliant.control.schedule_plan import Schedule, describe
+from pliant.control.schedule_plan import describe
 from pliant.control.surroundings import Surroundings
 from pliant.errors import ConfigError, CoordinatorError
-from pliant.ids import WorkerId
 from pliant.membership import events as ev
-from pliant.membership.state import JobMembership
-from pliant.wire.api import Event, JobSpec, JobState, JobStatus, PlanEvent, Report, WorkerStatus
+from pliant.wire.api import JobSpec, PlanEvent
 from pliant.wire.messages import (
-    CallEnded,
     FormGeneration,
     Interrupt,
     Member,
@@ -40,81 +34,28 @@ from pliant.wire.messages import (
     StartWorker,
     StopAgent,
     StopJob,
-    WorkerReady,
 )
 
 _GRACE_S = 5.0
 
 
-class Job:
+class Job(JobRecords):
     """A training job from its creation to its end, and its final words afterwards."""
 
     def __init__(self, job: str, spec: JobSpec, around: Surroundings, *, moment: Moment) -> None:
-        """A job that waits for its agent.
-
-        Args:
-            job: its id in the journal.
-            spec: has passed :func:`~pliant.control.spec_plan.check_spec`.
-            around: what it may touch.
-            moment: of its creation. Whoever hands over an input sets :attr:`moment` first.
-        """
-        self.id = job
-        self.spec = spec
-        self.around = around
-        self.moment = self.created = moment
-        self.workers: dict[WorkerId, WorkerRecord] = {}
-        self.agent = AgentRecord()
-        self.progress = Progress()
-        self.ending: Ending | None = None
-        self.recipe: WorkerReady | None = None
-        """Of the first call that anybody stood at."""
-        self.recipes: dict[int, WorkerReady] = {}
-        """By call: all workers must have the same."""
-        self.rehearse = True
-        self.at_milestone: tuple[WorkerId, int] | None = None
-        """Who waits before which step for the plan's events to be started."""
-        self.calls: dict[int, CallEnded] = {}
-        self.schedule = Schedule(spec.plan)
-        self.script_error: str | None = None
-        self._scalars: Scalars | None = None
-        self._stopping = False
-        self._memory = MemoryPlan()
-        self._leavers: dict[WorkerId, float] = {}
-        self.log = EventLog(
-            spec.name,
-            now_s=lambda: self.moment.unix_s,
-            next_seq=lambda: self.around.next_seq(),  # noqa: PLW0108 - ``around`` changes when the job goes live
-            publish=lambda event: self.around.keep_event(self.id, event),
-        )
-        self.changes = Changes(self.log, self.progress)
-        self.checkpoints = Checkpoints(spec, self.log, self.progress, self.changes)
-        self.membership = JobMembership(start=spec.start_workers, minimum=spec.min_workers, resume=spec.resume)
+        """As :class:`~pliant.control.job_records.JobRecords`."""
+        super().__init__(job, spec, around, moment=moment)
         self.event("job_started", f"job {spec.name} created for {spec.script}")
         self._carry_out(self.membership.begin())
 
     def go_live(self, around: Surroundings) -> None:
         """From here on what happens is real: events are published, scalars written."""
         self.around = around
-        if self.checkpoints.choosing:
-            around.choose_checkpoint(self.id, self.spec.checkpoints)
+        self.look_for_state()
         directory = None if around.home is None else Home(around.home).job(self.spec.name) / "tensorboard"
         self._scalars = scalars_for(directory)
 
     # ------------------------------------------------------------ what users ask
-
-    @property
-    def over(self) -> bool:
-        """Whether the job has ended."""
-        return self.ending is not None
-
-    @property
-    def state(self) -> JobState:
-        """For the status."""
-        if self.ending is not None:
-            return self.ending.status.state
-        if self._stopping:
-            return "stopping"
-        return "starting" if self.changes.current is None else "running"
 
     def scale(self, workers: int) -> None:
         """Change the wanted number of workers.
@@ -144,18 +85,6 @@ class Job:
         else:
             self.handle(ev.StopAsked())
 
-    def status(self) -> JobStatus:
-        """How it stands; the final word once it is over."""
-        return self.ending.status if self.ending is not None else job_status(self._view())
-
-    def report(self) -> Report:
-        """What happened so far; the final word once it is over."""
-        return self.ending.report if self.ending is not None else self._report()
-
-    def events(self, *, after: int = 0) -> list[Event]:
-        """Events with a larger ``seq``."""
-        return self.log.after(after)
-
     # ------------------------------------------------------------ what happens to the job
 
     def taken_up(self, away_s: float) -> None:
@@ -170,6 +99,16 @@ class Job:
         """What was found to begin from; see :class:`~pliant.control.checkpoints.Checkpoints`."""
         if not self.over and self.checkpoints.choosing:
             self.handle(self.checkpoints.chosen(choice, calls=self.calls))
+
+    def look_for_state(self) -> None:
+        """Have the checkpoint chosen that the job goes on from, if it needs one and nobody can write a newer one.
+
+        Workers that were expelled for their silence may train on with their like, cut off from here, until they hear of
+        it or their agent has killed them: two halves must never both go on, so the ends of all are awaited.
+        """
+        at_large = any(record.expelled and not record.exited for record in self.workers.values())
+        if self.checkpoints.choosing and not self.over and not at_large:
+            self.around.choose_checkpoint(self.id, self.spec.checkpoints)
 
     def follow_plan(self) -> None:
         """Do what the plan says next, if it is time and what came before has taken effect."""
@@ -331,7 +270,7 @@ class Job:
                 if (missing := self.checkpoints.find(lost)) is not None:
                     self.handle(missing)
                 else:
-                    self.around.choose_checkpoint(self.id, self.spec.checkpoints)
+                    self.look_for_state()
             case ev.EndJob(outcome, reason):
                 self.end(outcome, reason)
 
@@ -366,45 +305,3 @@ class Job:
         view = self._view(end)
         self.ending = Ending(job_status(view), self._report(view))
         self.around.keep_end(self.id, self.ending.status, self.ending.report)
-
-    # ------------------------------------------------------------ views
-
-    def _view(self, end: End | None = None) -> JobView:
-        return JobView(
-            spec=self.spec,
-            state=self.state if end is None else end.state,
-            progress=self.progress,
-            recipe=self.recipe,
-            generation=0 if self.changes.current is None else self.changes.current.number,
-            target=self.membership.target,
-            started_s=self.created.unix_s,
-            workers=[self._worker_status(record) for record in self.workers.values() if not record.gone],
-            error=None if end is None else end.error,
-            failure=None if end is None else end.failure,
-            weights_sha256=None if end is None else end.weights_sha256,
-            final_loss=None if end is None else end.final_loss,
-        )
-
-    def _worker_status(self, record: WorkerRecord) -> WorkerStatus:
-        current = self.changes.current
-        progress = record.progress
-        return WorkerStatus(
-            worker=record.worker,
-            pid=record.pid,
-            rank=None if current is None else current.ranks.get(record.worker),
-            state=record.state,
-            shards=progress.shards if progress else [],
-            step=progress.step if progress else 0,
-        )
-
-    def _report(self, view: JobView | None = None) -> Report:
-        over_time = self.changes.workers_over_time
-        return job_report(view or self._view(), events=self.events(), workers_over_time=over_time)
-
-    def event(self, kind: str, message: str, *, before: int | None = None, after: int | None = None) -> None:
-        """Something happened, at the present step."""
-        self.log.record(kind, message, step=self.progress.step, before=before, after=after)
-
-    def now_s(self) -> float:
-        """Monotonic seconds at which what is being handled came."""
-        return self.moment.time_s
