@@ -43,6 +43,9 @@ from pliant.wire.messages import (
 )
 from pliant.wire.socket import ControlSocket
 
+NEW_WAIT_S = 5 * LOOK_S
+"""Who waits asks about the coordinator every second: a longer pause means that another wait has begun."""
+
 
 class ElasticCrew:
     """A :class:`pliant.training.crew.Crew`. Commands arrive on the control socket's thread."""
@@ -60,7 +63,7 @@ class ElasticCrew:
         self._again: set[int] = set()
         self._calls: dict[int, tuple[str, Any]] = {}
         self._stop = self._isolated = False
-        self._connected_s = time.monotonic()
+        self._looked_s = self._alone_since_s = time.monotonic()
         self._listener = MeshListener(job=spec.job, worker=spec.worker, key=job_key(token, spec.job), host=spec.host)
         self.groups = Groups(self._listener, patience_s=DEFAULT_PATIENCE_S, send=self.tell, check=self._check_alive)
         self._made = threading.Event()
@@ -276,12 +279,17 @@ class ElasticCrew:
             self._calls[call.call] = (call.kind, msgspec.json.decode(call.result))
 
     def _check_alive(self) -> None:
-        """While waiting for the coordinator's word: end rather than be an orphan for ever."""
-        now = time.monotonic()
-        if self._socket.connected:
-            self._connected_s = now
-        elif now - self._connected_s > self.groups.timeouts.orphan_s:
-            raise JobStopped(f"no coordinator for {now - self._connected_s:.0f} s, and no way to go on without it")
+        """While waiting for the coordinator's word: end rather than be an orphan for ever.
+
+        Only the time of this wait counts: how long the coordinator was away before it was needed means nothing.
+        """
+        now_s = time.monotonic()
+        if self._socket.connected or now_s - self._looked_s > NEW_WAIT_S:
+            self._alone_since_s = now_s
+        self._looked_s = now_s
+        alone_s = now_s - self._alone_since_s
+        if alone_s > self.groups.timeouts.orphan_s:
+            raise JobStopped(f"no coordinator for {alone_s:.0f} s, and no way to go on without it")
 
     def _welcomed(self) -> Welcome:
         with self._changed:
