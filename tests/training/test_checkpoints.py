@@ -3,6 +3,7 @@
 import json
 import threading
 
+import msgspec
 import pytest
 import torch
 from loops import Points, cross_entropy, loader, mlp
@@ -10,7 +11,6 @@ from loops import Points, cross_entropy, loader, mlp
 import pliant
 from pliant.comm.mesh import MeshGroup
 from pliant.errors import StateError
-from pliant.parallel.pass_messages import Flags
 from pliant.training import checkpoints as checkpoints_module
 from pliant.training import crew as crew_module
 from pliant.training.crew import SoloCrew
@@ -45,11 +45,11 @@ class DiskCrew(SoloCrew):
     def ended_calls(self):
         return self.ended
 
-    def flags(self, *, more, samples):
+    def flags(self, **said):
         if self.patient:  # steps of this size are faster than a disk
             self.job._checkpoints.close()
         stop = self.stop_before is not None and self.job.step + 1 >= self.stop_before
-        return Flags(more=more, samples=samples, stop=stop)
+        return msgspec.structs.replace(super().flags(**said), stop=stop)
 
     def await_next(self):
         self._group = MeshGroup(5, 0, {})
@@ -182,13 +182,13 @@ def test_one_that_is_due_while_another_is_written_is_skipped(monkeypatch, tmp_pa
     class Crew(DiskCrew):
         patient = False
 
-        def flags(self, **of):
+        def flags(self, **said):
             if self.job.step == 4:
                 assert begun.wait(20)
             if self.job.step == 15:  # by now several were due
                 go_on.set()
                 self.job._checkpoints.close()
-            return super().flags(**of)
+            return super().flags(**said)
 
     monkeypatch.setattr(checkpoints_module, "write_checkpoint", write)
     crew = Crew(tmp_path, every=4)

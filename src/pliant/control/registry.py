@@ -87,7 +87,7 @@ class Registry:
         self._silence: dict[str, Silence] = {}
         self._used_s = self.clock.monotonic()
         self._around = Surroundings(
-            self._keep_event, self._next_seq, self._keep_end, self._chooser.begin, home, self._die
+            self._keep_event, self._next_seq, self._keep_end, home, self._die, self._chooser.begin
         )
         for kept in journal.jobs():
             self._remember(kept)

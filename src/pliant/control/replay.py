@@ -41,7 +41,7 @@ def replay(job_id: str, spec: JobSpec, entries: Iterable[given.Entry]) -> Job | 
     It touches nothing until :meth:`Job.go_live`. Nobody is connected to it: workers and agent will come back.
     """
     numbers = _Numbers()
-    around = Surroundings(lambda *_: None, numbers.next, lambda *_: None, lambda *_: None)
+    around = Surroundings(lambda *_: None, numbers.next, lambda *_: None)
     job: Job | None = None
     links: dict[str, Link] = {}
     for entry in entries:

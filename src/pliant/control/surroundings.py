@@ -18,9 +18,9 @@ class Surroundings:
     next_seq: Callable[[], int]
     keep_end: Callable[[str, JobStatus, Report], None]
     """The job with this id is over."""
-    choose_checkpoint: Callable[[str, str], None]
-    """Look for the newest good checkpoint of the job with this id, in this directory; the answer is an input."""
     home: Path | None = None
     """Where jobs may leave files (TensorBoard's); None: nowhere."""
     die: Callable[[], None] = lambda: None
     """A plan wants the coordinator killed, when what it has said so far is written and sent."""
+    choose_checkpoint: Callable[[str, str], None] = lambda *_: None
+    """Look for the newest good checkpoint of the job with this id, in this directory; the answer is an input."""
