@@ -248,12 +248,12 @@ def test_events_of_written_ones_are_modest(play, directory):
     scene = train(play, directory, steps=0)
     for step in range(1, 31):
         scene.time.now_s += 1
-        scene.say("w1", CheckpointWritten(step, 0, "/c/x", 2_500_000, 0.25))
+        scene.say("w1", CheckpointWritten(step, "/c/x", 2_500_000, 0.25))
     events = [event for event in scene.job.events() if event.kind == "checkpoint_written"]
     assert [event.step for event in events] == [1, 11, 21]
     assert events[0].message == "/c/x: 2.5 MB in 0.25 s"
     scene.registry.stop("j", now=False)
-    scene.say("w1", CheckpointWritten(31, 0, "/c/y", 1, 0.25))
+    scene.say("w1", CheckpointWritten(31, "/c/y", 1, 0.25))
     assert [event.step for event in scene.job.events() if event.kind == "checkpoint_written"][-1] == 31
 
 
@@ -269,7 +269,7 @@ def test_the_same_failure_is_told_once(play, directory):
     scene = train(play, directory, steps=0)
     for step in (5, 10):
         scene.say("w1", CheckpointFailed(step, "No space left on device"))
-    scene.say("w1", CheckpointWritten(15, 0, "/c/x", 1, 0.1))
+    scene.say("w1", CheckpointWritten(15, "/c/x", 1, 0.1))
     scene.say("w1", CheckpointFailed(20, "No space left on device"))
     scene.say("w1", CheckpointFailed(25, "Read-only file system"))
     scene.say("w1", CheckpointSkipped(30, 25))

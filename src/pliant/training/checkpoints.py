@@ -101,7 +101,6 @@ class Checkpoints:
         self._crew.tell(
             CheckpointWritten(
                 step=snapshot.step,
-                call=int(snapshot.position["call"]),
                 path=str(path),
                 size_bytes=size_bytes,
                 seconds=time.monotonic() - began_s,

@@ -169,14 +169,12 @@ class StillHere(Message, frozen=True):
 
 
 class CheckpointWritten(Message, frozen=True):
-    """The worker that writes checkpoints has a new complete one: the state before ``step``, in call ``call``."""
+    """The main worker has a new complete one: the state before ``step``; ``seconds`` from the copy to the rename."""
 
     step: int
-    call: int
     path: str
     size_bytes: int
     seconds: float
-    """From the copy of the state to the rename."""
 
 
 class CheckpointFailed(Message, frozen=True):
@@ -212,7 +210,6 @@ class JobRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     milestone_wait_s: float = 5.0
     """How long the main worker waits for the plan's events at most."""
     deal: Literal["speed", "even"] = "speed"
-    """How shards are dealt to workers."""
 
 
 class Welcome(Message, frozen=True):
@@ -313,7 +310,6 @@ class AgentHello(Message, frozen=True):
     pid: int
     workers: dict[str, int] = {}
     launch: str = ""
-    """The job's ``JobSpec.launch``."""
 
 
 class WorkerStarted(Message, frozen=True):
