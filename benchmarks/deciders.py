@@ -23,20 +23,17 @@ from pliant.membership import events as ev
 from pliant.membership.pace_plan import REST_PASSES, Dealer
 from pliant.membership.state import JobMembership
 from pliant.membership.sync_plan import SyncReport, plan_sync
+from pliant.wire.agent_messages import AgentHello, StartWorker, WorkerExited, WorkerStarted
 from pliant.wire.api import JobSpec
 from pliant.wire.messages import (
-    AgentHello,
     FormGeneration,
     GenerationEntered,
     GenerationFailed,
     Interrupt,
     Interrupted,
     Message,
-    StartWorker,
-    WorkerExited,
     WorkerHello,
     WorkerReady,
-    WorkerStarted,
 )
 
 MEMBERS = 1000

@@ -18,17 +18,9 @@ from benchmarks.spread import Spread, spread
 from pliant.control import inputs as given
 from pliant.control.journal import Journal
 from pliant.control.replay import replay
+from pliant.wire.agent_messages import AgentHello, WorkerExited, WorkerStarted
 from pliant.wire.api import JobSpec
-from pliant.wire.messages import (
-    AgentHello,
-    GenerationEntered,
-    Interrupted,
-    StepsCommitted,
-    WorkerExited,
-    WorkerHello,
-    WorkerReady,
-    WorkerStarted,
-)
+from pliant.wire.messages import GenerationEntered, Interrupted, StepsCommitted, WorkerHello, WorkerReady
 
 INPUTS = 100_000
 REPORTS_BETWEEN_DEATHS = 100

@@ -11,8 +11,8 @@ from websockets.sync.server import ServerConnection, serve
 
 from pliant.config import Home
 from pliant.wire.address import Address, write_address
+from pliant.wire.agent_messages import AgentHello
 from pliant.wire.codec import FROM_AGENT, encode
-from pliant.wire.messages import AgentHello
 from pliant.wire.token import create_token
 
 DEADLINE_S = 30.0

@@ -10,7 +10,7 @@ from backend_helpers import wait_until
 from fake_coordinator import DEADLINE_S
 
 from pliant.backends.local import process_state
-from pliant.wire.messages import (
+from pliant.wire.agent_messages import (
     ProbeWorker,
     SignalWorker,
     StartWorker,

@@ -7,20 +7,17 @@ import time
 from pliant.control.clock import Clock
 from pliant.control.inputs import AgentSaid, WorkerConnected, WorkerSaid
 from pliant.control.registry import Registry
+from pliant.wire.agent_messages import AgentHello, StartWorker, WorkerExited, WorkerStarted
 from pliant.wire.api import JobSpec
 from pliant.wire.messages import (
-    AgentHello,
     FormGeneration,
     GenerationEntered,
     Interrupt,
     Interrupted,
-    StartWorker,
     StepsCommitted,
-    WorkerExited,
     WorkerFinished,
     WorkerHello,
     WorkerReady,
-    WorkerStarted,
 )
 
 DEADLINE_S = 20.0

@@ -4,10 +4,17 @@ from control_fakes import FakeLink, FakeTime
 from pliant.control.inputs import AgentConnected, AgentDied, AgentDisconnected, WorkerConnected, WorkerDisconnected
 from pliant.control.registry import Registry
 from pliant.errors import CoordinatorError, ProtocolError
-from pliant.wire.api import JobSpec, MisbehaveRequest, PlanEvent
-from pliant.wire.messages import (
+from pliant.wire.agent_messages import (
     AdoptWorker,
     AgentHello,
+    SignalWorker,
+    StartWorker,
+    StopAgent,
+    WorkerExited,
+    WorkerStarted,
+)
+from pliant.wire.api import JobSpec, MisbehaveRequest, PlanEvent
+from pliant.wire.messages import (
     CallEnded,
     FormGeneration,
     GenerationEntered,
@@ -18,19 +25,14 @@ from pliant.wire.messages import (
     MilestoneReached,
     Misbehave,
     Retire,
-    SignalWorker,
-    StartWorker,
     StepsCommitted,
-    StopAgent,
     StopJob,
     Welcome,
-    WorkerExited,
     WorkerFailed,
     WorkerHello,
     WorkerLeaving,
     WorkerProgress,
     WorkerReady,
-    WorkerStarted,
 )
 
 

@@ -13,6 +13,7 @@ from pliant.control.inputs import CheckpointChosen
 from pliant.control.registry import Registry
 from pliant.errors import CoordinatorError, ProtocolError
 from pliant.transfer.checkpoint_manifest import FORMAT, Manifest, StoredCall, checkpoint_path, sums_text
+from pliant.wire.agent_messages import StartWorker
 from pliant.wire.api import JobSpec
 from pliant.wire.messages import (
     CallEnded,
@@ -20,7 +21,6 @@ from pliant.wire.messages import (
     CheckpointSkipped,
     CheckpointWritten,
     Retire,
-    StartWorker,
     StepsCommitted,
     Welcome,
     WorkerReady,

@@ -1,13 +1,8 @@
 """A plan that waits for newcomers: the main worker goes on only once nobody is on the way, a step at a time."""
 
+from pliant.wire.agent_messages import SignalWorker
 from pliant.wire.api import PlanEvent
-from pliant.wire.messages import (
-    MilestonePassed,
-    MilestoneReached,
-    SignalWorker,
-    Welcome,
-    WorkerLeaving,
-)
+from pliant.wire.messages import MilestonePassed, MilestoneReached, Welcome, WorkerLeaving
 
 
 def passed(scene, worker="w1"):

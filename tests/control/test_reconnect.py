@@ -4,20 +4,17 @@ import os
 import queue
 
 from pliant.wire.address import agents_url, workers_url
+from pliant.wire.agent_messages import AgentHello, StartWorker, StopAgent, WorkerStarted
 from pliant.wire.api import JobSpec
 from pliant.wire.codec import TO_AGENT
 from pliant.wire.messages import (
-    AgentHello,
     FormGeneration,
     GenerationEntered,
     Retire,
-    StartWorker,
     StepsCommitted,
-    StopAgent,
     Welcome,
     WorkerHello,
     WorkerReady,
-    WorkerStarted,
 )
 from pliant.wire.socket import ControlSocket
 from pliant.wire.token import read_token

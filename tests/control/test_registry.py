@@ -3,8 +3,8 @@ from control_fakes import FakeLink, FakeTime, Play
 
 from pliant.control.registry import Registry
 from pliant.errors import CoordinatorError
+from pliant.wire.agent_messages import AgentHello, StartWorker, StopAgent
 from pliant.wire.api import JobSpec
-from pliant.wire.messages import AgentHello, StartWorker, StopAgent
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 from control_fakes import FakeTime, Play
 
 from pliant.control.registry import Registry
+from pliant.wire.agent_messages import SignalWorker
 from pliant.wire.api import PlanEvent, SlowWorkers
-from pliant.wire.messages import MilestonePassed, MilestoneReached, Misbehave, SignalWorker
+from pliant.wire.messages import MilestonePassed, MilestoneReached, Misbehave
 
 
 def trained_to(scene, step):

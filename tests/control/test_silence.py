@@ -7,21 +7,16 @@ from control_fakes import Play
 
 from pliant.control.inputs import AgentConnected, AgentDisconnected, WorkerDisconnected
 from pliant.control.registry import Registry
-from pliant.wire.messages import (
+from pliant.wire.agent_messages import (
     AdoptWorker,
     AgentHello,
-    FormGeneration,
-    GenerationFailed,
-    Interrupt,
-    Interrupted,
     ProbeWorker,
-    Retire,
     SignalWorker,
     StartWorker,
-    StillHere,
     WorkerExited,
     WorkerProbed,
 )
+from pliant.wire.messages import FormGeneration, GenerationFailed, Interrupt, Interrupted, Retire, StillHere
 
 TICK_S = 0.25
 

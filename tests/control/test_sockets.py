@@ -11,24 +11,20 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from pliant.wire.agent_messages import AgentHello, StartWorker, StopAgent, WorkerExited, WorkerStarted
 from pliant.wire.api import JobSpec, StreamItem
 from pliant.wire.codec import TO_AGENT, TO_WORKER, encode
 from pliant.wire.messages import (
-    AgentHello,
     FormGeneration,
     GenerationEntered,
     Refused,
     Retire,
-    StartWorker,
     StepsCommitted,
-    StopAgent,
     Taken,
     Welcome,
-    WorkerExited,
     WorkerFinished,
     WorkerHello,
     WorkerReady,
-    WorkerStarted,
 )
 from pliant.wire.token import read_token
 

@@ -59,7 +59,7 @@ def test_status_and_events_as_json_then_stop(lab, tmp_path, reference):
     # A stop is at a boundary: everybody has done the same last step.
     assert {max(digests) for digests in ended.trace.digests.values()} == {steps - 1}
     assert ended.report["weights_sha256"] == reference.at(steps - 1)[0]
-    assert ended.kinds[-2:] == ["stop_requested", "job_stopped"]
+    assert ended.kinds[-3:] == ["stop_requested", "checkpoint_written", "job_stopped"]
 
 
 def test_ctrl_c_stops_at_a_boundary(lab, tmp_path, reference):

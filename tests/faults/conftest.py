@@ -24,8 +24,8 @@ def start(lab: BookLab, start_in: Callable[..., BookedJob]) -> Callable[..., Boo
 
 @pytest.fixture
 def start_in(tmp_path: Path) -> Callable[..., BookedJob]:
-    def begin(lab: BookLab, count: int, *, low: int = 1, high: int = 4, **options: object) -> BookedJob:
-        words = ["--steps", STEPS, "--delay", 0.02]
+    def begin(lab: BookLab, count: int, *, low: int = 1, high: int = 4, eats: int = 0, **options: object) -> BookedJob:
+        words = ["--steps", STEPS, "--delay", 0.02, "--eats", eats]
         job = lab.run(tmp_path, "train.py", *words, workers=f"{low}:{high}", start=count, **options)
         job.wait_workers(count)
         return job

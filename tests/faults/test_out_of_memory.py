@@ -56,7 +56,7 @@ def starve(job, tight, worker):
 
 
 def test_a_kill_for_lack_of_memory_is_a_crash_and_three_in_a_row_are_enough(start, reference, tight):
-    job = start(3)
+    job = start(3, eats=1)
     for victim in ("w2", "w4"):
         starve(job, tight, victim)
         go_on(job, 3)  # replaced, as after any crash
@@ -71,12 +71,10 @@ def test_a_kill_for_lack_of_memory_is_a_crash_and_three_in_a_row_are_enough(star
 
 
 def test_a_job_that_gets_nowhere_for_lack_of_memory_ends_with_that_explanation(start, tight):
-    job = start(4, low=1)
+    job = start(4, eats=1)
     job.pass_steps(2)
-    for worker in ("w1", "w2", "w3", "w4"):  # so that nothing is committed from here on
-        job.hold("shard", worker)
-    for worker in ("w1", "w2", "w3", "w4"):
-        job.wait_held("shard", worker)
+    job.hold("shard", "w1")  # so that nothing is committed from here on
+    job.wait_held("shard", "w1")
     for victim in ("w2", "w3", "w4"):
         starve(job, tight, victim)
     job.release("shard", "w1")

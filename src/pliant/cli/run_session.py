@@ -146,8 +146,8 @@ class RunSession:
         status = await self._ask(lambda client: client.job(self._spec.name))
         if status is None or is_over(status):
             return
-        if (self._agent.returncode or 0) < 0:
-            return  # killed: the coordinator starts another one, and says so
+        if (self._agent.returncode or 0) <= 0:
+            return  # killed: the coordinator starts another one; told to end: so does the job
         log = self._home.job(self._spec.name) / "agent.log"
         self._view.note(f"the job's agent ended early (exit code {self._agent.returncode})\n{tail(log)}")
         if not any(worker.rank is not None for worker in status.workers):

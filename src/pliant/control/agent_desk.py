@@ -13,9 +13,10 @@ from pliant.control.links import Link, WorkerRecord
 from pliant.errors import ProtocolError
 from pliant.ids import WorkerId
 from pliant.membership.silence_plan import ProcessLook
-from pliant.wire.messages import (
+from pliant.wire.agent_messages import (
     AdoptWorker,
     AgentHello,
+    AgentLeaving,
     AgentToCoordinator,
     StartWorker,
     StopAgent,
@@ -56,6 +57,9 @@ def agent_died(job: Job, pid: int, *, replaced: bool) -> None:
     if job.over or job.agent.pid != pid:
         return
     job.agent.died_s = job.now_s()
+    if job.agent.leaving and all(record.gone for record in job.workers.values()):
+        job.end("failed-lost", f"the job's agent (pid {pid}) was told to end, and has ended all its workers")
+        return
     text = f"the job's agent (pid {pid}) has died; the workers go on"
     job.event("agent_lost", f"{text}, and another agent is started for them" if replaced else text)
 
@@ -110,6 +114,11 @@ def agent_said(job: Job, message: AgentToCoordinator) -> None:
     """A message of the agent, after its hello."""
     if isinstance(message, AgentHello):
         raise ProtocolError("AgentHello is the first message of a connection, and only the first")
+    if isinstance(message, AgentLeaving):
+        job.agent.leaving = True
+        if not job.over:
+            job.event("agent_leaving", f"the job's agent was told to end ({message.reason}), and ends its workers")
+        return
     record = job.workers.get(WorkerId(message.worker))
     if record is None:
         raise ProtocolError(f"{type(message).__name__} for {message.worker}, which was never asked for")

@@ -42,8 +42,11 @@ class AgentKeeper:
                 self._forget(job.id)
             return None
         if agent.died_s is None:
-            return None if is_alive(agent.pid) else AgentDied(agent.pid, replaced=self._start(job))
+            dead = not is_alive(agent.pid)
+            return AgentDied(agent.pid, replaced=not agent.leaving and self._start(job)) if dead else None
         mine = self._started.get(job.id, [])
+        if agent.leaving:
+            return None
         alone = not mine and now_s - agent.died_s > _COMING_S
         if alone or (mine and len(mine) < MOST_STARTS and mine[-1].poll() is not None):
             self._start(job)

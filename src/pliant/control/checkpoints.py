@@ -71,13 +71,16 @@ class Checkpoints:
 
     # ------------------------------------------------------------ going on from one
 
-    def find(self, lost: str) -> ev.StateMissing | None:
+    def find(self, lost: str, *, leaving: bool) -> ev.StateMissing | None:
         """The job needs a checkpoint; ``lost``: why, empty if it is a job that was to begin from one.
+        ``leaving``: its agent was told to end, so that nobody could start workers.
 
         Returns:
             None: one has to be chosen, :attr:`choosing` is set. Else why there is no use in looking.
         """
         step = self._progress.step
+        if leaving:
+            return ev.StateMissing(f"{lost}. Its agent was told to end, and ended them")
         if lost and not self._restarts.allow(step):
             return ev.StateMissing(
                 f"{lost}. The job was begun again from a checkpoint {MAX_FRUITLESS} times without getting beyond step "

@@ -10,17 +10,9 @@ from typing import Literal
 
 import msgspec
 
+from pliant.wire.agent_messages import AgentHello, AgentToCoordinator, WorkerProbed
 from pliant.wire.api import MisbehaveRequest
-from pliant.wire.messages import (
-    AgentHello,
-    AgentToCoordinator,
-    CallEnded,
-    StillHere,
-    WorkerHello,
-    WorkerProbed,
-    WorkerProgress,
-    WorkerToCoordinator,
-)
+from pliant.wire.messages import CallEnded, StillHere, WorkerHello, WorkerProgress, WorkerToCoordinator
 
 REPLAY_VERSION = 2
 """Raise it when the same inputs lead to something else than before: older live jobs are then not taken up."""

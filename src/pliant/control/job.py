@@ -24,17 +24,9 @@ from pliant.control.schedule_plan import describe
 from pliant.control.surroundings import Surroundings
 from pliant.errors import ConfigError, CoordinatorError
 from pliant.membership import events as ev
+from pliant.wire.agent_messages import StartWorker, StopAgent
 from pliant.wire.api import JobSpec, PlanEvent
-from pliant.wire.messages import (
-    FormGeneration,
-    Interrupt,
-    Member,
-    MilestonePassed,
-    Retire,
-    StartWorker,
-    StopAgent,
-    StopJob,
-)
+from pliant.wire.messages import FormGeneration, Interrupt, Member, MilestonePassed, Retire, StopJob
 
 _GRACE_S = 5.0
 
@@ -267,7 +259,7 @@ class Job(JobRecords):
             case ev.ExpelWorker(worker, reason):
                 self.expel(self.workers[worker], "worker_cut_off", f"cut off: {reason}")
             case ev.FindState(lost):
-                if (missing := self.checkpoints.find(lost)) is not None:
+                if (missing := self.checkpoints.find(lost, leaving=self.agent.leaving)) is not None:
                     self.handle(missing)
                 else:
                     self.look_for_state()

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from pliant.ids import WorkerId
 from pliant.membership.silence_plan import ProcessLook
-from pliant.wire.messages import Message, SignalWorker, WorkerFinished, WorkerProgress
+from pliant.wire.agent_messages import SignalWorker
+from pliant.wire.messages import Message, WorkerFinished, WorkerProgress
 
 _MOST_WAITING = 1000
 REPLACED = 4001
@@ -123,6 +124,8 @@ class AgentRecord(Peer):
     pid: int | None = None
     node: str = ""
     lost: bool = False
+    leaving: bool = False
+    """It was told to end, by somebody who wants no other one in its place."""
     died_s: float | None = None
     """When its process was found dead; None while it lives, and once another one has come."""
 

@@ -35,8 +35,8 @@ from pliant.control.streams import Streams
 from pliant.control.surroundings import Surroundings
 from pliant.control.timers import Silence, due
 from pliant.errors import ConfigError, CoordinatorError
+from pliant.wire.agent_messages import AgentHello, StopAgent
 from pliant.wire.api import Event, JobSpec, JobStatus, MisbehaveRequest, Report
-from pliant.wire.messages import AgentHello, StopAgent
 
 _log = logging.getLogger(__name__)
 _KEPT_JOBS = 50

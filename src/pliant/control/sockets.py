@@ -19,17 +19,9 @@ from pliant.control.job import Job
 from pliant.control.links import WorkerRecord
 from pliant.control.registry import Registry
 from pliant.errors import ProtocolError
+from pliant.wire.agent_messages import AgentHello, AgentToCoordinator
 from pliant.wire.codec import FROM_AGENT, FROM_WORKER, MAX_ANSWER_BYTES, Decoder, encode
-from pliant.wire.messages import (
-    AgentHello,
-    AgentToCoordinator,
-    Message,
-    Refused,
-    Retire,
-    Taken,
-    WorkerHello,
-    WorkerToCoordinator,
-)
+from pliant.wire.messages import Message, Refused, Retire, Taken, WorkerHello, WorkerToCoordinator
 
 _log = logging.getLogger(__name__)
 Incoming = TypeVar("Incoming")

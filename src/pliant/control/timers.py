@@ -10,7 +10,7 @@ from pliant.control.links import WorkerRecord
 from pliant.ids import WorkerId
 from pliant.membership.silence_plan import Sight, SilenceWatch
 from pliant.timeouts import Timeouts
-from pliant.wire.messages import ProbeWorker
+from pliant.wire.agent_messages import ProbeWorker
 
 _SIGKILL = 9
 _TIMERS: dict[str, Timer] = {"slow": "worker_slow", "expel": "worker_silent", "kill": "worker_stays"}

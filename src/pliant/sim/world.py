@@ -105,6 +105,8 @@ class World:
 
     def committed(self, worker: WorkerId, founded: int) -> None:
         """A worker has committed a pass of that job; from one that was given up nobody hears of it."""
+        if self._restore is not None and founded > self._restore.founded:
+            raise ViolationError("the job began again although there is a checkpoint")
         if worker not in self._given_up:
             self._begun.add(founded)
 

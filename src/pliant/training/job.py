@@ -147,9 +147,13 @@ class Job:
         self._end_call("evaluate", result)
         return result
 
+    def flush(self) -> None:
+        """Tell the coordinator of the steps that it does not know of yet."""
+        self._progress.flush()
+
     def close(self) -> None:
         """End loader processes and threads. Called at the end of the script."""
-        self._progress.flush()
+        self.flush()
         self._checkpoints.close()
         for source in self._sources.values():
             source.close()

@@ -68,6 +68,7 @@ def _run_script(spec: WorkerSpec, crew: ElasticCrew) -> int:
     if not crew.stateful:
         return _failed(crew, UsageError(NEVER_TRAINED), NEVER_TRAINED + "\n")
     if not crew.job.session.leaving or crew.job.session.stopping:
+        crew.job.flush()
         crew.tell(_finished(crew))
         crew.await_dismissal()
     return 0

@@ -11,12 +11,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from pliant.errors import ProtocolError
-from pliant.wire.messages import (
-    AgentToCoordinator,
-    CoordinatorToAgent,
-    CoordinatorToWorker,
-    WorkerToCoordinator,
-)
+from pliant.wire.agent_messages import AgentToCoordinator, CoordinatorToAgent
+from pliant.wire.messages import CoordinatorToWorker, WorkerToCoordinator
 
 MAX_MESSAGE_BYTES = 1 << 20
 """Largest message of a worker or an agent, and the largest body of an HTTP request."""

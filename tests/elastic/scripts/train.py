@@ -64,9 +64,11 @@ class Gate:
 
 
 def main():
-    given = options(steps=10, delay=0.0, size=303, batch=48, shards=8, loaders=0, ballast=0)
+    given = options(steps=10, delay=0.0, size=303, batch=48, shards=8, loaders=0, ballast=0, eats=0)
     book = Book(given.out)
     hold_inside(book)
+    if given.eats:
+        book.eat_when_asked()
     book.hold("start")
     torch.manual_seed(0)
     model = torch.nn.Sequential(
@@ -92,7 +94,6 @@ def main():
             if not rehearsal:
                 book.shard(step, samples)
                 book.hold("shard")
-                book.eat()
                 book.spin()
                 time.sleep(given.delay)
             step.backward(cross_entropy(model(x), y))

@@ -16,10 +16,10 @@ from pliant.backends.coordinator_process import ensure_coordinator
 from pliant.config import Home, WorkerSpec
 from pliant.errors import PliantError
 from pliant.wire.address import agents_url
-from pliant.wire.codec import TO_AGENT
-from pliant.wire.messages import (
+from pliant.wire.agent_messages import (
     AdoptWorker,
     AgentHello,
+    AgentLeaving,
     CoordinatorToAgent,
     ProbeWorker,
     SignalWorker,
@@ -28,6 +28,7 @@ from pliant.wire.messages import (
     WorkerExited,
     WorkerStarted,
 )
+from pliant.wire.codec import TO_AGENT
 from pliant.wire.socket import ControlSocket
 from pliant.wire.token import read_token
 
@@ -149,6 +150,7 @@ class Agent:
             self._workers.signal_all(signal.SIGKILL)
             return
         _say(f"{name}: ending the workers")
+        self._socket.send(AgentLeaving(reason=name))
         self._workers.signal_all(signal.SIGTERM)
         self._over.set()
 
