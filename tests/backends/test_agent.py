@@ -11,6 +11,7 @@ from fake_coordinator import DEADLINE_S
 
 from pliant.backends.local import process_state
 from pliant.wire.agent_messages import (
+    AgentLeaving,
     ProbeWorker,
     SignalWorker,
     StartWorker,
@@ -178,6 +179,7 @@ def test_sigterm_to_the_agent_ends_its_workers_and_reports_them(coordinator, sta
     start_worker(coordinator)
     wait_until(lambda: "waiting" in log(coordinator), "the worker waits")
     agent.send_signal(signal.SIGTERM)
+    assert coordinator.expect(AgentLeaving).reason == "SIGTERM"
     assert coordinator.expect(WorkerExited).exit_code == -15
     assert agent.wait(timeout=DEADLINE_S) == 0
 
@@ -191,6 +193,7 @@ def test_a_second_sigterm_does_not_wait_for_the_grace(coordinator, start_agent):
     said = coordinator.home.path / "agent.err"
     wait_until(lambda: "SIGTERM: ending the workers" in said.read_text(), "the agent has seen the first one")
     agent.send_signal(signal.SIGTERM)
+    assert coordinator.expect(AgentLeaving).reason == "SIGTERM"
     assert coordinator.expect(WorkerExited).exit_code == -9
     assert agent.wait(timeout=DEADLINE_S) == 0
 

@@ -39,6 +39,7 @@ class FakeTrainer:
         self._formed = threading.Event()
         home = Home(path=Path(spec.home))
         self.socket = ControlSocket(workers_url(home), read_token(home.token), self._hello, self._on)
+        self.socket.start()
 
     def _hello(self):
         spec = self._spec

@@ -40,12 +40,14 @@ def test_sockets_outlive_the_coordinator(coordinator, start_coordinator, wait_fo
             to_agent.put,
             decoder=TO_AGENT,
         )
+        agent.start()
         assert hear(to_agent, StartWorker).worker == "w1"
         alive["w1"] = pid
         agent.send(WorkerStarted("w1", pid))
         worker = ControlSocket(
             workers_url(home), token, lambda: WorkerHello("j", "w1", pid, "127.0.0.1", 1), to_worker.put
         )
+        worker.start()
         hear(to_worker, Welcome)
         worker.send(WorkerReady(4, 16))
         worker.send(GenerationEntered(hear(to_worker, FormGeneration).generation, 0, [0]))

@@ -6,12 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pliant.errors import ProtocolError
-from pliant.wire import messages
+from pliant.wire import agent_messages, messages
 from pliant.wire.codec import FROM_AGENT, FROM_WORKER, MAX_MESSAGE_BYTES, TO_AGENT, TO_WORKER, Decoder, encode
 from pliant.wire.messages import CallEnded, GenerationEntered, Retire, StepsCommitted, Welcome, WorkerHello
 
 DECODERS = [FROM_WORKER, FROM_AGENT, TO_WORKER, TO_AGENT]
-NAMES = [name for name, kind in vars(messages).items() if isinstance(kind, type) and issubclass(kind, messages.Message)]
+KINDS = {
+    name: kind
+    for module in (messages, agent_messages)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and issubclass(kind, messages.Message)
+}
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -28,8 +33,8 @@ json_values = st.recursive(
         (FROM_WORKER, CallEnded(1, "evaluate", msgspec.Raw(b'{"a":[1,2.5]}'))),
         (TO_WORKER, Welcome("j", 10.0, False, calls=[CallEnded(0, "steps")], loss=None)),
         (TO_WORKER, Retire("ü\n")),
-        (FROM_AGENT, messages.AgentHello("j", "n", 1, {"w1": 5})),
-        (TO_AGENT, messages.SignalWorker("w1", 9)),
+        (FROM_AGENT, agent_messages.AgentHello("j", "n", 1, {"w1": 5})),
+        (TO_AGENT, agent_messages.SignalWorker("w1", 9)),
     ],
 )
 def test_there_and_back(decoder, message):
@@ -85,9 +90,9 @@ def test_rubbish_never_raises_anything_else(data):
 
 
 @given(
-    kind=st.sampled_from(NAMES),
+    kind=st.sampled_from(sorted(KINDS)),
     fields=st.dictionaries(
-        st.sampled_from(sorted({f for n in NAMES for f in vars(messages)[n].__struct_fields__})), json_values
+        st.sampled_from(sorted({f for kind in KINDS.values() for f in kind.__struct_fields__})), json_values
     ),
 )
 def test_nearly_right_ones_decode_or_are_refused(kind, fields):

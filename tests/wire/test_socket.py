@@ -91,6 +91,7 @@ def open_socket():
     def open_(url, on_message=lambda message: None):
         hello = WorkerHello("j", "w1", 1, "h", 2)
         sockets.append(ControlSocket(url, "secret", lambda: hello, on_message))
+        sockets[-1].start()
         return sockets[-1]
 
     yield open_

@@ -66,14 +66,12 @@ class ElasticCrew:
         self._looked_s = self._alone_since_s = time.monotonic()
         self._listener = MeshListener(job=spec.job, worker=spec.worker, key=job_key(token, spec.job), host=spec.host)
         self.groups = Groups(self._listener, patience_s=DEFAULT_PATIENCE_S, send=self.tell, check=self._check_alive)
-        self._made = threading.Event()
-        """The socket's thread may have a message before the socket is in its place."""
         find_url = workers_url(Home(Path(spec.home)))
         self._socket: ControlSocket[CoordinatorToWorker] = ControlSocket(
             lambda: None if self._isolated else find_url(), token, self._hello, self._on_message
         )
         self._socket.beat = StillHere
-        self._made.set()
+        self._socket.start()
 
     # ------------------------------------------------------------ main thread
 
@@ -231,7 +229,6 @@ class ElasticCrew:
         )
 
     def _on_message(self, message: CoordinatorToWorker) -> None:
-        self._made.wait()
         match message:
             case Welcome():
                 self._on_welcome(message)

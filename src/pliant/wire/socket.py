@@ -57,14 +57,13 @@ class ControlSocket(Generic[Incoming]):
         *,
         decoder: Decoder[Incoming] | None = None,
     ) -> None:
-        """Start connecting, in the background.
+        """Nothing happens before :meth:`start`.
 
         Args:
             url: ``ws://...``, or where to ask for it before each attempt (:func:`pliant.wire.address.workers_url`).
             token: Of :mod:`pliant.wire.token`.
             hello: Makes the first message of each connection. Called on the receiving thread.
-            on_message: Called on the receiving thread for each message, perhaps before this constructor has returned;
-                an exception in it is logged, not raised.
+            on_message: Called on the receiving thread for each message; an exception in it is logged, not raised.
             decoder: What may come in; default: what the coordinator says to workers.
         """
         self._timeouts = Timeouts()
@@ -89,6 +88,9 @@ class ControlSocket(Generic[Incoming]):
             threading.Thread(target=self._send_forever, name="pliant-control-send", daemon=True),
             threading.Thread(target=self._watch_forever, name="pliant-control-watch", daemon=True),
         ]
+
+    def start(self) -> None:
+        """Begin to connect, in the background: call it once whatever the callbacks use is in its place."""
         for thread in self._threads:
             thread.start()
 
@@ -135,7 +137,7 @@ class ControlSocket(Generic[Incoming]):
         if connection is not None:
             connection.close()
         for thread in self._threads:
-            if thread is not threading.current_thread():
+            if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(timeout=2.0)
 
     # ------------------------------------------------------------ receiving thread

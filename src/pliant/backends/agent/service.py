@@ -87,6 +87,7 @@ class Agent:
         self._socket: ControlSocket[CoordinatorToAgent] = ControlSocket(
             agents_url(self._options.home), token, self._hello, from_thread, decoder=TO_AGENT
         )
+        self._socket.start()
         watching = [
             asyncio.create_task(self._leave_when_lonely(), name="lonely"),
             asyncio.create_task(self._keep_coordinator(), name="keep-coordinator"),
