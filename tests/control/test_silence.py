@@ -1,5 +1,6 @@
 """Workers that hang, or that the others cannot reach: found, expelled, and killed if they stay."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -188,7 +189,7 @@ def test_nothing_goes_on_from_a_checkpoint_while_the_expelled_may_still_train_wi
     it = scene(2, checkpoints=str(tmp_path))
     it.hung, it.stopped = {"w1", "w2"}, True
     asked = []
-    it.play.registry._around.__dict__["choose_checkpoint"] = lambda job, directory: asked.append(directory)
+    it.play.job.around = replace(it.play.job.around, choose_checkpoint=lambda job, directory: asked.append(directory))
     it.go(11)
     assert it.play.event("state_lost")
     assert not asked
