@@ -55,7 +55,8 @@ def markdown(results: PeerResults) -> str:
         f"{machine.processor}, {machine.cores} cores, {machine.system}; Python {machine.python}, "
         f"torch {machine.torch}; one intra-op thread for each worker, Gloo and everything else on loopback. Medians, "
         "quartiles in brackets. All numbers are counted from what the training scripts wrote down at each commit, with "
-        "the machine's monotonic clock; no system's own word is used.",
+        "the machine's monotonic clock; "
+        "no system's own word is used, but for Pliant's that a newcomer's rehearsal is none of the job's steps.",
     ]
     if results.missing:
         parts += ["## Could not run", *[f"* {name}: {why}" for name, why in results.missing.items()]]

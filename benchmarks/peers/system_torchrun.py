@@ -49,7 +49,7 @@ SYSTEMS = (
         settings={
             **SHARED,
             "time-outs": f"--rdzv-conf {TUNED} --monitor-interval 0.1",
-            "store": f"{OWN_STORE}=1: with the shared one, agents whose restart counts differ never meet again",
+            "store": f"{OWN_STORE}=1: with the shared one, its default, a trial run hung after a kill",
         },
         options={"conf": TUNED, "agent": "--monitor-interval=0.1", "own_store": "1"},
     ),
