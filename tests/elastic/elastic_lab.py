@@ -40,7 +40,11 @@ class BookLab(Lab):
     """Runs the scripts beside this file."""
 
     def run(self, directory: Path, script: str, *script_args: object, **options: object) -> "BookedJob":
-        """Start ``pliant run``; the script writes its books below ``directory``."""
+        """Start ``pliant run``; the script writes its books below ``directory``.
+
+        Shards are dealt evenly unless told otherwise: who is held by a test is slow, and would get none by and by.
+        """
+        options.setdefault("deal", "even")
         name = options.pop("name", f"job-{uuid.uuid4().hex[:8]}")
         words = ("--out", str(directory / f"{name}.out"), *(str(each) for each in script_args))
         job = BookedJob(self, Launch(SCRIPTS / script, words, directory, options, name))

@@ -38,7 +38,8 @@ def test_training_goes_on_without_a_coordinator_and_the_next_one_knows_all(own_l
     job.wait_workers(4)
     assert own_lab.coordinator != killed
     after = job.events()
-    assert after[: len(before)] == before  # nothing forgotten, no number given twice
+    told = [(event.seq, event.kind, event.message) for event in before]  # what an event cost may be known later
+    assert [(event.seq, event.kind, event.message) for event in after][: len(told)] == told
     assert len({event.seq for event in after}) == len(after)
     (returned,) = [event for event in after if event.kind == "coordinator_returned"]
     assert returned.seq > before[-1].seq
@@ -75,7 +76,7 @@ def test_killed_while_a_worker_joins_while_one_leaves_and_during_a_recovery(own_
     job.wake("w1")
     go_on(job, 2)
     ended = job.stop()
-    check(ended, reference, lost=["w2"])
+    check(ended, reference, lost=["w2"], ahead=8)  # w2 may have been in a step that w1 had not begun
     assert len(ended.events("coordinator_returned")) == 3
     assert len(ended.events("worker_left")) == 1
 

@@ -12,7 +12,7 @@ PLAN = [{"at_step": 8, "slow": "{ workers = 1, factor = 6 }"}]
 def test_a_slow_worker_is_not_taken_for_a_hung_one_and_gets_fewer_shards(lab, tmp_path, undisturbed):
     reference = undisturbed("train.py", "--steps", STEPS)
     words = ["--steps", STEPS, "--delay", SHARD_S]
-    job = lab.run(tmp_path, "train.py", *words, workers="2:2", patience=PATIENCE_S, plan=PLAN)
+    job = lab.run(tmp_path, "train.py", *words, workers="2:2", patience=PATIENCE_S, plan=PLAN, deal="speed")
     job.wait_workers(2)
     job.wait(lambda status: [len(w.shards) for w in status.workers] == [4, 4], "an even deal")
     job.wait_event("plan_signal")

@@ -153,11 +153,14 @@ class MeshListener:
         finally:
             self._strangers.release()
         with self._changed:
-            old = self._waiting.pop((hello.generation, hello.sender), None)
-            self._waiting[hello.generation, hello.sender] = sock
+            dropped = self._waiting.pop((hello.generation, hello.sender), None)
+            if self._closed:  # during the handshake: nobody will fetch it any more
+                dropped = sock
+            else:
+                self._waiting[hello.generation, hello.sender] = sock
             self._changed.notify_all()
-        if old is not None:
-            old.close()
+        if dropped is not None:
+            dropped.close()
 
     def _forget_before(self, generation: int) -> None:
         with self._changed:
