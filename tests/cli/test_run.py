@@ -185,3 +185,15 @@ def agents(pliant):
             if b"pliant.backends.agent" in words and str(pliant.home).encode() in words:
                 found.append(int(entry))
     return found
+
+
+def test_resume_follows_a_job_that_lives_and_refuses_one_that_is_finished(pliant, script, tmp_path):
+    process, _ = started(pliant, tmp_path, script, "steps=150")
+    done = pliant("resume", "train", "--workers", "1:2")
+    assert done.returncode == 0, done.stderr
+    assert "job train goes on by itself" in done.stderr
+    assert "keeps its options" in done.stderr
+    assert process.wait(timeout=DEADLINE_S) == 0
+    again = pliant("resume", "train")
+    assert again.returncode == 2
+    assert "job train is finished" in again.stderr

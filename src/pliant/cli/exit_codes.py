@@ -18,7 +18,7 @@ INTERRUPTED = 130
 TABLE = (
     (OK, "done; for `run`: the job finished"),
     (ERROR, "anything not named below"),
-    (BAD_INPUT, "bad input: options, script, plan file, loader; nothing was started or changed"),
+    (BAD_INPUT, "bad input: options, path of the script, plan file, more workers than shards"),
     (SCRIPT_FAILED, "the training script raised; its traceback is shown"),
     (JOB_FAILED, "the job was lost: no worker was left that held its state, or none could be started"),
     (STOPPED, "the job was stopped before its end"),

@@ -12,9 +12,11 @@ import msgspec
 from pliant.backends.coordinator_process import ensure_coordinator
 from pliant.backends.launch import Launch, read_launch
 from pliant.cli.checkpoints import newest_checkpoint
-from pliant.cli.output import problem
+from pliant.cli.exit_codes import OK, of_job
+from pliant.cli.output import note, print_json, problem
 from pliant.cli.parsing import verb_parser
 from pliant.cli.plan_file import read_plan
+from pliant.cli.report_files import write_report
 from pliant.cli.run_job import begin_job, follow_job
 from pliant.cli.run_options import (
     RunOptions,
@@ -24,9 +26,11 @@ from pliant.cli.run_options import (
     whole_number,
     worker_bounds,
 )
+from pliant.cli.watch import watch
 from pliant.config import Home, home_dir
+from pliant.dashboard.words import is_over
 from pliant.errors import ConfigError, CoordinatorError
-from pliant.wire.api import JobSpec
+from pliant.wire.api import JobSpec, JobStatus
 from pliant.wire.http import Client
 
 _EXAMPLE = """
@@ -40,9 +44,14 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     given = _parser().parse_args(argv)
     home = Home(home_dir().absolute())
-    launch, options = check_resume(home, given)
     ensure_coordinator(home)
     with Client.of(home) as client:
+        status = _status(client, given.name)
+        if status is not None and not is_over(status):
+            return _follow(home, client, status, given)
+        if status is not None and status.state == "finished":
+            raise ConfigError(problem(f"job {given.name} is finished", "there is nothing left to go on with"))
+        launch, options = check_resume(home, given)
         try:
             client.create_job(launch.spec)
         except CoordinatorError as error:
@@ -51,6 +60,30 @@ def main(argv: Sequence[str]) -> int:
             raise
         agent = begin_job(home, client, launch)
     return follow_job(home, options, spec=launch.spec, agent=agent)
+
+
+def _status(client: Client, name: str) -> JobStatus | None:
+    try:
+        return client.job(name)
+    except CoordinatorError as error:
+        if error.status == _MISSING:
+            return None
+        raise
+
+
+def _follow(home: Home, client: Client, status: JobStatus, given: argparse.Namespace) -> int:
+    """The job lives: its coordinator has taken it up, or it never stopped. Show it to its end, as it is."""
+    if any((given.workers, given.start, given.plan, given.checkpoint_every, given.keep, given.patience)):
+        note(f"warning: job {status.name} lives, so it keeps its options; `pliant scale` changes its number of workers")
+    note(f"job {status.name} goes on by itself ({status.state}, step {status.step}): following it")
+    watch(home, status.name, as_json=False)
+    final = client.job(status.name)
+    if given.report is not None:
+        for path in write_report(given.report, client.report(status.name)):
+            note(f"written: {path}")
+    if given.json:
+        print_json(client.report(status.name))
+    return of_job(final) if is_over(final) else OK
 
 
 def check_resume(home: Home, given: argparse.Namespace) -> tuple[Launch, RunOptions]:

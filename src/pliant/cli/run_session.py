@@ -24,6 +24,7 @@ from pliant.dashboard.view import View
 from pliant.dashboard.words import is_over, main_worker
 from pliant.errors import CoordinatorError
 from pliant.timeouts import Timeouts
+from pliant.wire.address import last_address
 from pliant.wire.api import JobSpec, JobStatus, Report
 from pliant.wire.http import Client
 
@@ -105,7 +106,9 @@ class RunSession:
             self._over.set()
 
     async def _start_coordinator(self) -> None:
-        """Usually the agent has done so before; it may be gone as well."""
+        """After its death, not after its end (`pliant down`). Usually the agent was first; it may be gone as well."""
+        if last_address(self._home) is None:
+            return
         try:
             await asyncio.to_thread(ensure_coordinator, self._home)
         except CoordinatorError as error:

@@ -283,7 +283,7 @@ class Job(JobRecords):
             what = "; ".join(describe(event) for event in unreached)
             self.event("plan_unreached", f"the job ended at step {self.progress.step}, before the plan's: {what}")
         end = End.of(outcome, reason, finished=list(last_words.values()))
-        steps = f"after {self.progress.step} steps"
+        steps = "after 1 step" if self.progress.step == 1 else f"after {self.progress.step} steps"
         # Of a traceback, the last line says what happened, of our own texts the first; the status has all of it.
         line = 0 if outcome == "failed-diverged" else -1
         why = "" if end.error is None else f": {end.error.strip().splitlines()[line]}"

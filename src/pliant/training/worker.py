@@ -53,10 +53,10 @@ def _run_script(spec: WorkerSpec, crew: ElasticCrew) -> int:
     try:
         runpy.run_path(spec.script, run_name="__main__")
     except JobStopped as stop:
-        print(f"{spec.worker}: {stop.reason}", file=sys.stderr)
+        print(stop.reason, file=sys.stderr)
     except SystemExit as leave:
         if leave.code not in (None, 0):
-            return _failed(crew, leave, f"the script left with exit code {leave.code}\\n")
+            return _failed(crew, leave, f"the script left with exit code {leave.code}\n")
     except BaseException as error:
         if crew.rehearsing:  # on a model that the job has nothing to do with: no fault of the script
             text = _script_traceback(error, spec.script)
@@ -87,6 +87,8 @@ def _finished(crew: ElasticCrew) -> WorkerFinished:
 
 
 def _failed(crew: ElasticCrew, error: BaseException, text: str) -> int:
+    if crew.job is not None:
+        crew.job.flush()
     if isinstance(error, DivergedError):
         crew.tell(WorkerFailed(error=str(error), traceback="", kind="diverged"))
         text = str(error).splitlines()[0] + "\n"
