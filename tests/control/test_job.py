@@ -468,3 +468,12 @@ def test_job_without_agent_gives_up(journal):
     time.now_s += 61
     registry.tick()
     assert "no agent" in job.status().error
+
+
+def test_a_script_failure_counts_the_steps_that_the_main_worker_had_no_time_to_report(play):
+    scene = running(play, 2)
+    scene.commit("w1", 3)
+    scene.say("w2", WorkerFailed("ValueError: x", "Traceback ...\nValueError: x", steps=5, samples=320))
+    report = scene.job.report()
+    assert (report.state, report.steps, report.samples) == ("failed", 5, 320)
+    assert report.losses[3:] == [None, None]

@@ -261,6 +261,8 @@ def _finished(job: Job, record: WorkerRecord, message: WorkerFinished) -> None:
 
 
 def _script_failed(job: Job, record: WorkerRecord, message: WorkerFailed) -> None:
+    if record.entered:
+        job.progress.finish(steps=message.steps, samples=message.samples, now_s=job.now_s())
     if message.kind == "diverged":
         job.script_error = message.error[:_MOST_ERROR_TEXT]
         job.event("workers_diverged", f"{record.worker} reports: {message.error.splitlines()[0][:1000]}")

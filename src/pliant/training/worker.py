@@ -87,13 +87,15 @@ def _finished(crew: ElasticCrew) -> WorkerFinished:
 
 
 def _failed(crew: ElasticCrew, error: BaseException, text: str) -> int:
+    steps = samples = 0
     if crew.job is not None:
         crew.job.flush()
+        steps, samples = crew.job.session.position.step, crew.job.session.position.samples
     if isinstance(error, DivergedError):
-        crew.tell(WorkerFailed(error=str(error), traceback="", kind="diverged"))
+        crew.tell(WorkerFailed(str(error), traceback="", kind="diverged", steps=steps, samples=samples))
         text = str(error).splitlines()[0] + "\n"
     else:
-        crew.tell(WorkerFailed(error=f"{type(error).__name__}: {error}", traceback=text))
+        crew.tell(WorkerFailed(f"{type(error).__name__}: {error}", traceback=text, steps=steps, samples=samples))
     print(text, file=sys.stderr, end="")
     return SCRIPT_RAISED
 

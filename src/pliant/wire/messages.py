@@ -162,6 +162,9 @@ class WorkerFailed(Message, frozen=True):
     error: str
     traceback: str
     kind: Literal["script", "diverged"] = "script"
+    steps: int = 0
+    """Committed so far, as this worker knows; the main worker's reports may still be under way."""
+    samples: int = 0
 
 
 class StillHere(Message, frozen=True):
