@@ -312,7 +312,7 @@ class Registry:
             return None
         self._seq = max(self._seq, *(event.seq for event in job.events()))
         self.event_counts.update((event.job, event.kind) for event in job.events())
-        away_s = self.clock.monotonic() - job.now_s()
+        away_s = max(0.0, self.clock.monotonic() - job.now_s())  # the machine may have been started anew
         job.go_live(self._around)
         if job.ending is not None:  # its coordinator died before it could note the end
             self._keep_end(job.id, job.ending.status, job.ending.report)
