@@ -44,6 +44,27 @@ def start_pliant(env: dict[str, str], options: Sequence[str], script_args: Seque
         return subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
 
+def run_plan(name: str, plan: str, options: Sequence[str], script_args: Sequence[str]) -> Report:
+    """Run the benchmark's script under a plan (its TOML), to the end. ``name`` is in the directory's.
+
+    Raises:
+        RuntimeError: The run failed; the end of its log was printed.
+        TimeoutExpired: It did not end within 300 s, and was ended.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"pliant-{name}-") as directory, pliant_home() as env:
+        file, report = Path(directory, "plan.toml"), Path(directory, "report.json")
+        file.write_text(plan, encoding="utf-8")
+        process = start_pliant(env, (*options, "--plan", str(file), "--report", str(report)), script_args)
+        try:
+            finish([process], timeout_s=300)
+        except BaseException:
+            print(Path(env["PLIANT_HOME"], "pliant.log").read_text(errors="replace")[-3000:], flush=True)
+            raise
+        finally:
+            end([process])
+        return read_report(report)
+
+
 def start_ddp(directory: Path, workers: int, script_args: Sequence[str]) -> list[subprocess.Popen[bytes]]:
     """One process for each rank; they meet through a file."""
     shared = {"WORLD_SIZE": str(workers), "RENDEZVOUS": str(directory / "rendezvous")}

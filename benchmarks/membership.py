@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 
 import msgspec
 
-from benchmarks.launch import end, finish, pliant_home, read_report, start_pliant
+from benchmarks.launch import run_plan
 from benchmarks.spread import Spread, spread
 from pliant.wire.api import Event, Report
 
@@ -28,6 +26,7 @@ kill = 1
 at_step = 65
 leave = 1
 """
+OPTIONS = ("--workers", "1:3", "--start", "2")
 PRECEDING = 10
 
 
@@ -60,7 +59,7 @@ def measure(*, repeats: int) -> list[ChangeResult]:
     Raises:
         RuntimeError: A run failed, or an event of the plan did not happen.
     """
-    costs = [cost for _ in range(repeats) for cost in costs_of(_one_run())]
+    costs = [cost for _ in range(repeats) for cost in costs_of(run_plan("changes", PLAN, OPTIONS, WORKLOAD))]
     results = []
     for what in dict.fromkeys(cost.what for cost in costs):
         same = [cost for cost in costs if cost.what == what]
@@ -117,19 +116,3 @@ def _first(report: Report, kind: str) -> Event:
         if event.kind == kind:
             return event
     raise RuntimeError(f"no event {kind!r} in the report, only {[event.kind for event in report.events]}")
-
-
-def _one_run() -> Report:
-    with tempfile.TemporaryDirectory(prefix="pliant-changes-") as name, pliant_home() as env:
-        plan, path = Path(name, "plan.toml"), Path(name, "report.json")
-        plan.write_text(PLAN, encoding="utf-8")
-        options = ("--workers", "1:3", "--start", "2", "--plan", str(plan), "--report", str(path))
-        process = start_pliant(env, options, WORKLOAD)
-        try:
-            finish([process], timeout_s=300)
-        except BaseException:
-            print(Path(env["PLIANT_HOME"], "pliant.log").read_text(errors="replace")[-3000:], flush=True)
-            raise
-        finally:
-            end([process])
-        return read_report(path)

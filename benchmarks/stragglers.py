@@ -7,14 +7,12 @@ what an oracle would get.
 
 from __future__ import annotations
 
-import tempfile
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 
 import msgspec
 
-from benchmarks.launch import end, finish, pliant_home, read_report, start_pliant
+from benchmarks.launch import run_plan
 from benchmarks.spread import Spread, spread
 from pliant.membership.deal_plan import makespan_s, quotas
 from pliant.wire.api import Report
@@ -53,7 +51,8 @@ def measure(*, repeats: int) -> list[StragglerResult]:
         runs: dict[str, list[tuple[float, float]]] = {"even": [], "speed": []}
         for _ in range(repeats):
             for deal, found in runs.items():
-                found.append(times_of(_one_run(workers, deal)))
+                options = ("--workers", str(workers), "--deal", deal)
+                found.append(times_of(run_plan("stragglers", PLAN, options, WORKLOAD)))
         for deal, found in runs.items():
             results.append(
                 StragglerResult(
@@ -83,19 +82,3 @@ def times_of(report: Report) -> tuple[float, float]:
         raise RuntimeError("no worker was slowed down")
     gaps = [after - before for before, after in pairwise(report.commit_times_s)]
     return median(gaps[WARM_UP : SLOW_AT - 1]), median(gaps[SLOW_AT + SETTLED :])
-
-
-def _one_run(workers: int, deal: str) -> Report:
-    with tempfile.TemporaryDirectory(prefix="pliant-stragglers-") as name, pliant_home() as env:
-        plan, path = Path(name, "plan.toml"), Path(name, "report.json")
-        plan.write_text(PLAN, encoding="utf-8")
-        options = ("--workers", str(workers), "--deal", deal, "--plan", str(plan), "--report", str(path))
-        process = start_pliant(env, options, WORKLOAD)
-        try:
-            finish([process], timeout_s=300)
-        except BaseException:
-            print(Path(env["PLIANT_HOME"], "pliant.log").read_text(errors="replace")[-3000:], flush=True)
-            raise
-        finally:
-            end([process])
-        return read_report(path)

@@ -47,7 +47,7 @@ class WorkerProcess(Protocol):
         """Wait for its end.
 
         Returns:
-            The exit code, negative for a signal; 255 when it could not be learnt.
+            The exit code, negative for a signal; UNKNOWN_EXIT when it could not be learnt.
         """
 
 

@@ -20,10 +20,11 @@ from pathlib import Path
 from pliant.backends.base import ProcessState, WorkerStartError
 from pliant.backends.child import DEFAULT_ENTRY, run_child
 from pliant.backends.devices import Devices
+from pliant.backends.processes import process_state
 from pliant.config import WorkerSpec
+from pliant.wire.agent_messages import UNKNOWN_EXIT
 
 PRELOAD = ("pliant.training.preload",)
-UNKNOWN_EXIT = 255
 
 
 class AdoptedWorker:
@@ -131,21 +132,6 @@ class LocalBackend:
     def forget(self, worker: str) -> None:
         """``worker`` is gone: its GPU is free."""
         self._devices.give_back(worker)
-
-
-def process_state(pid: int) -> ProcessState:
-    """What the system knows of a process; one that is a zombie does not exist any more."""
-    try:
-        # Behind the command, which may contain anything, even parentheses: state, then numbers.
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        state, user, system = fields[0], int(fields[11]), int(fields[12])
-    except (OSError, IndexError, ValueError):
-        return ProcessState(exists=False)
-    return ProcessState(
-        exists=state not in (b"Z", b"X"),
-        stopped=state in (b"T", b"t"),
-        cpu_s=(user + system) / os.sysconf("SC_CLK_TCK"),
-    )
 
 
 async def _readable(descriptor: int) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Set as AbstractSet
 
 from pliant.control.ending import exit_text
@@ -14,6 +15,7 @@ from pliant.errors import ProtocolError
 from pliant.ids import WorkerId
 from pliant.membership.silence_plan import ProcessLook
 from pliant.wire.agent_messages import (
+    UNKNOWN_EXIT,
     AdoptWorker,
     AgentHello,
     AgentLeaving,
@@ -24,9 +26,6 @@ from pliant.wire.agent_messages import (
     WorkerProbed,
     WorkerStarted,
 )
-
-_SIGKILL = 9
-_UNKNOWN_EXIT = 255
 
 
 def agent_connected(job: Job, hello: AgentHello, link: Link) -> None:
@@ -76,7 +75,7 @@ def _compare_with_agent(job: Job, hello: AgentHello, waiting: AbstractSet[str]) 
         if record.worker in hello.workers:
             record.pid, record.adopting = hello.workers[record.worker], False
             if record.doomed:
-                job.agent.signal(record.worker, _SIGKILL)
+                job.agent.signal(record.worker, signal.SIGKILL)
         elif record.adopting:
             _adopt(job, record)
         elif record.pid is None:
@@ -107,7 +106,7 @@ def _adopt(job: Job, record: WorkerRecord) -> None:
     record.adopting = True
     job.agent.send(AdoptWorker(record.worker, record.pid or 0, record.device))
     if record.doomed:
-        job.agent.signal(record.worker, _SIGKILL)
+        job.agent.signal(record.worker, signal.SIGKILL)
 
 
 def agent_said(job: Job, message: AgentToCoordinator) -> None:
@@ -132,7 +131,7 @@ def agent_said(job: Job, message: AgentToCoordinator) -> None:
             record.exited = True
             job.look_for_state()
         record.exited = True
-        code = None if message.exit_code == _UNKNOWN_EXIT else message.exit_code
+        code = None if message.exit_code == UNKNOWN_EXIT else message.exit_code
         how = exit_text(message.exit_code)
         if not message.out_of_memory:
             job.exited(record, how, exit_code=code)

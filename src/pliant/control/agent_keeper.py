@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import socket
 import subprocess
-from pathlib import Path
 
 from pliant.backends.launch import read_launch, start_agent
+from pliant.backends.processes import process_state
 from pliant.config import Home
 from pliant.control.inputs import AgentDied
 from pliant.control.job import Job
@@ -42,7 +42,7 @@ class AgentKeeper:
                 self._forget(job.id)
             return None
         if agent.died_s is None:
-            dead = not is_alive(agent.pid)
+            dead = not process_state(agent.pid).exists
             return AgentDied(agent.pid, replaced=not agent.leaving and self._start(job)) if dead else None
         mine = self._started.get(job.id, [])
         if agent.leaving:
@@ -70,11 +70,3 @@ class AgentKeeper:
     def _forget(self, job_id: str) -> None:
         """One has come: starts are counted anew."""
         self._ended += self._started.pop(job_id, [])
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
-    except (OSError, IndexError):
-        return False

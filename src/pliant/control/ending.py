@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pliant.ids import WorkerId
 from pliant.membership.events import Outcome
+from pliant.wire.agent_messages import UNKNOWN_EXIT
 from pliant.wire.api import FailureKind, JobState, JobStatus, Report
 from pliant.wire.messages import WorkerFinished
 
@@ -84,7 +85,7 @@ def too_many_workers(workers: int, shards: int) -> str:
 
 def exit_text(exit_code: int) -> str:
     """How a process ended: ``killed by SIGKILL``, ``exit code 3``."""
-    if exit_code == 255:
+    if exit_code == UNKNOWN_EXIT:
         return "ended, and nobody saw how"
     if exit_code >= 0:
         return f"exit code {exit_code}"

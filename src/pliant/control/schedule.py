@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
 from pliant.control.links import AgentRecord, WorkerRecord
 from pliant.control.schedule_plan import describe, victims
 from pliant.wire.api import PlanEvent
 from pliant.wire.messages import Misbehave
-
-_SIGKILL, _SIGTERM, _SIGSTOP = 9, 15, 19
 
 
 def strike(event: PlanEvent, *, training: Sequence[WorkerRecord], agent: AgentRecord) -> str:
@@ -45,13 +44,13 @@ def _strike_one(event: PlanEvent, record: WorkerRecord, agent: AgentRecord) -> N
     """Each is marked at once: the plan does not go on before it has had its effect on all of them."""
     if event.kill is not None:
         record.doomed = True
-        agent.signal(record.worker, _SIGKILL)
+        agent.signal(record.worker, signal.SIGKILL)
     elif event.leave is not None:
         record.leaving = True
-        agent.signal(record.worker, _SIGTERM)
+        agent.signal(record.worker, signal.SIGTERM)
     elif event.stop is not None:
         record.stricken = True
-        agent.signal(record.worker, _SIGSTOP)
+        agent.signal(record.worker, signal.SIGSTOP)
     elif event.partition is not None:
         record.stricken = True
         record.send(Misbehave(isolated=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 from pliant.control.inputs import Timer, TimeRanOut
@@ -12,7 +13,6 @@ from pliant.membership.silence_plan import Sight, SilenceWatch
 from pliant.timeouts import Timeouts
 from pliant.wire.agent_messages import ProbeWorker
 
-_SIGKILL = 9
 _TIMERS: dict[str, Timer] = {"slow": "worker_slow", "expel": "worker_silent", "kill": "worker_stays"}
 AGENT_PATIENCE_S = 60.0
 """How long a new job waits for its agent, before it fails."""
@@ -59,7 +59,7 @@ def ran_out(job: Job, timer: TimeRanOut) -> None:
     elif timer.what == "worker_silent" and record is not None:
         job.expel(record, "worker_silent", timer.detail)
     elif timer.what == "worker_stays" and record is not None:
-        job.agent.signal(record.worker, _SIGKILL)
+        job.agent.signal(record.worker, signal.SIGKILL)
     elif timer.what == "leavers":
         job.release_leavers(before_s=job.now_s() - patience_s)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pliant.backends.processes import process_state
+
 _PROC = Path("/proc")
 
 
@@ -25,18 +27,9 @@ def processes_with(setting: str) -> dict[int, str]:
 
 def is_alive(pid: int) -> bool:
     """Whether the process exists and is no zombie; a stopped one (SIGSTOP) is alive."""
-    return _state(pid) not in ("", "Z", "X")
+    return process_state(pid).exists
 
 
 def is_stopped(pid: int) -> bool:
     """Whether the process was stopped by a signal."""
-    return _state(pid) == "T"
-
-
-def _state(pid: int) -> str:
-    """The kernel's letter for the process's state, empty if there is no such process."""
-    try:
-        text = (_PROC / str(pid) / "status").read_text()
-    except OSError:
-        return ""
-    return text.partition("\nState:\t")[2][:1]
+    return process_state(pid).stopped

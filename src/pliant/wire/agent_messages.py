@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pliant.wire.messages import Message, Refused, Taken
 
+UNKNOWN_EXIT = 255
+"""Exit code of a process of which nobody saw how it ended."""
+
 
 class AgentHello(Message, frozen=True):
     """First frame of an agent. ``workers``: id -> pid of those alive (not empty when it reconnects)."""
@@ -30,7 +33,7 @@ class WorkerStarted(Message, frozen=True):
 
 
 class WorkerExited(Message, frozen=True):
-    """Agent: the process is gone. ``exit_code`` is negative for a signal, as in :mod:`subprocess`, 255 if unknown."""
+    """Agent: the process is gone. ``exit_code`` is negative for a signal, as in :mod:`subprocess`, or UNKNOWN_EXIT."""
 
     worker: str
     pid: int

@@ -11,9 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pliant.backends.agent.memory import OutOfMemoryWatch
 from pliant.backends.base import Backend, ProcessState, WorkerProcess, WorkerStartError
 from pliant.config import WorkerSpec
-from pliant.wire.agent_messages import WorkerExited, WorkerProbed, WorkerStarted
-
-UNKNOWN_EXIT = 255
+from pliant.wire.agent_messages import UNKNOWN_EXIT, WorkerExited, WorkerProbed, WorkerStarted
 
 
 class Workers:
