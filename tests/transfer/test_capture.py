@@ -386,8 +386,8 @@ def test_objects_without_state_are_named_all_at_once():
     with pytest.raises(ConfigError) as caught:
         check_tracked({"model": nn.Linear(1, 1), "scheduler": None, "half": Half()})
     assert len(caught.value.problems) == 2
-    assert "scheduler= is a NoneType without state_dict and load_state_dict" in caught.value.problems[0]
-    assert "half= is a Half without load_state_dict" in caught.value.problems[1]
+    assert "scheduler=...) got NoneType, which has no state_dict and no load_state_dict" in caught.value.problems[0]
+    assert "join(half=...) got Half, which has no load_state_dict" in caught.value.problems[1]
 
 
 def test_a_lazy_model_is_told_to_run_once():

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pliant.errors import ConfigError, UsageError
+from pliant.transfer.capture import stateless
 
 
 def guard_optimizers(tracked: Mapping[str, object], inside: Callable[[], str | None]) -> None:
@@ -61,11 +62,7 @@ def checked_tracked(tracked: Mapping[str, object]) -> None:
     """All tracked objects have state_dict and load_state_dict, and one is a module; else ConfigError with all
     problems.
     """
-    problems = [
-        f"join({name}=...) got {type(item).__name__}, which has no state_dict/load_state_dict: leave it out or add them"
-        for name, item in tracked.items()
-        if not (callable(getattr(item, "state_dict", None)) and callable(getattr(item, "load_state_dict", None)))
-    ]
+    problems = stateless(tracked)
     if not any(isinstance(item, torch.nn.Module) for item in tracked.values()):
         problems.append("join() needs at least one torch.nn.Module, such as join(model=model, optimizer=optimizer)")
     if problems:

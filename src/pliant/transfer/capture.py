@@ -19,21 +19,26 @@ from pliant.transfer.capture_optimizer import check_optimizer, restore_optimizer
 _METHODS = ("state_dict", "load_state_dict")
 
 
+def stateless(tracked: Mapping[str, object]) -> list[str]:
+    """What is wrong with every keyword whose object lacks ``state_dict`` or ``load_state_dict``."""
+    problems: list[str] = []
+    for name, item in tracked.items():
+        lacking = [method for method in _METHODS if not callable(getattr(item, method, None))]
+        if lacking:
+            problems.append(
+                f"join({name}=...) got {type(item).__name__}, which has no {' and no '.join(lacking)}: "
+                f"leave it out, or give it both"
+            )
+    return problems
+
+
 def check_tracked(tracked: Mapping[str, object]) -> None:
     """Refuse what has no state to track.
 
     Raises:
         ConfigError: Names every keyword whose object lacks ``state_dict`` or ``load_state_dict``.
     """
-    problems: list[str] = []
-    for name, item in tracked.items():
-        lacking = [method for method in _METHODS if not callable(getattr(item, method, None))]
-        if lacking:
-            problems.append(
-                f"{name}= is a {type(item).__name__} without {' and '.join(lacking)}; "
-                f"give it both, or leave it out of join()"
-            )
-    if problems:
+    if problems := stateless(tracked):
         raise ConfigError(problems)
 
 

@@ -1,4 +1,4 @@
-"""What two workers compare: the hash of the weights, and a short one of their layout."""
+"""The hash of the weights, which two runs compare."""
 
 from __future__ import annotations
 
@@ -47,18 +47,6 @@ def hash_weights(models: Mapping[str, Iterable[Weight]]) -> str:
             for chunk in weight.chunks:
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def layout_fingerprint(parameters: Iterable[tuple[str, torch.Tensor]]) -> bytes:
-    """8 bytes over names, shapes and dtypes, in the order given: equal on workers that built the same model.
-
-    Args:
-        parameters: As ``module.named_parameters()`` gives them.
-    """
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in parameters:
-        digest.update(f"{plain_name(name)}\n{tensor.dtype}\n{tuple(tensor.shape)}\n".encode())
-    return digest.digest()
 
 
 def persistent_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
