@@ -1,8 +1,10 @@
 """The coordinator dies by SIGKILL: training goes on, its successor knows everything, and does what is asked of it."""
 
 import fcntl
+import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from elastic_lab import is_alive, wait_until
@@ -91,3 +93,18 @@ def test_killed_as_the_job_is_stopped(own_lab, start_in, reference):
         job.kill_coordinator()
         job.release("shard", "w1")
     check(job.end(5), reference, lost=[])
+
+
+def test_a_command_waits_for_the_next_coordinator(own_lab, start_in, reference):
+    job = start_in(own_lab, 2)
+    with ThreadPoolExecutor(2) as threads:
+        with no_other_coordinator(own_lab):
+            job.kill_coordinator()
+            asked = [threads.submit(own_lab, *words) for words in (("scale", job.name, 3), ("status", "--json"))]
+            done, _ = wait(asked, timeout=1)
+            assert not done, "without a coordinator nobody can answer"
+        scaled, status = (each.result() for each in asked)
+    assert scaled.returncode == 0, scaled.stderr
+    assert [each["name"] for each in json.loads(status.stdout)] == [job.name]
+    go_on(job, 3)
+    check(job.stop(), reference, lost=[])

@@ -16,7 +16,7 @@ from pliant.config import Home, home_dir
 from pliant.dashboard.words import is_over
 from pliant.errors import ConfigError
 from pliant.wire.address import Address
-from pliant.wire.http import Client, find_coordinator
+from pliant.wire.http import Client, await_coordinator, no_coordinator
 
 DEADLINE_S = 10.0
 
@@ -27,9 +27,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--force", action="store_true", help="also while jobs are running; they are stopped at once")
     given = parser.parse_args(argv)
     home = Home(home_dir())
-    address = find_coordinator(home)
+    address = await_coordinator(home)
     if address is None:
-        note(f"no coordinator is running for {home.path}")
+        note(no_coordinator(home))
         if given.json:
             print_json({"ended": None})
         return OK

@@ -13,7 +13,7 @@ from pliant.cli.report_files import write_report
 from pliant.config import Home, home_dir
 from pliant.dashboard.status_text import job_text, jobs_text
 from pliant.errors import ConfigError
-from pliant.wire.http import Client, find_coordinator
+from pliant.wire.http import Client, await_coordinator, no_coordinator
 
 _EXAMPLE = """
 pliant status
@@ -54,9 +54,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _all(home: Home, *, as_json: bool) -> int:
-    if find_coordinator(home) is None:
+    if await_coordinator(home) is None:
         # A fact and not a failure: without a coordinator there is no job.
-        note(f"no coordinator is running for {home.path}, so there are no jobs")
+        note(f"{no_coordinator(home)}; no job is known")
         if as_json:
             print_json([])
         return OK

@@ -20,7 +20,7 @@ from pliant.config import Home
 from pliant.dashboard.plain import worker_line
 from pliant.dashboard.words import is_over
 from pliant.wire.api import Event, JobStatus, PlanEvent, Report
-from pliant.wire.http import Client, find_coordinator
+from pliant.wire.http import Client, await_coordinator
 
 _KEPT_LINES = 40
 
@@ -53,7 +53,7 @@ class Runs:
 
     def close(self) -> None:
         """End the coordinator, and a job that is left of a run which was broken off."""
-        address = find_coordinator(self._home)
+        address = await_coordinator(self._home)
         if address is not None:
             with Client.of(self._home) as client:
                 running = [job.name for job in client.list_jobs() if not is_over(job)]

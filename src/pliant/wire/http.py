@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -11,11 +12,13 @@ import msgspec
 
 from pliant.config import Home
 from pliant.errors import CoordinatorError
-from pliant.wire.address import Address, read_address
+from pliant.wire.address import Address, last_address, read_address
 from pliant.wire.api import Event, JobSpec, JobStatus, MisbehaveRequest, Problem, Report, ScaleRequest, StopRequest
 from pliant.wire.token import read_token
 
 Answer = TypeVar("Answer")
+RETURN_S = 5.0
+"""How long a coordinator that was killed is waited for."""
 
 
 def is_alive(address: Address, *, timeout_s: float = 1.0) -> bool:
@@ -36,6 +39,30 @@ def find_coordinator(home: Home, *, timeout_s: float = 1.0) -> Address | None:
     return address if address is not None and is_alive(address, timeout_s=timeout_s) else None
 
 
+def await_coordinator(home: Home, *, patience_s: float = RETURN_S) -> Address | None:
+    """As :func:`find_coordinator`, but one that was killed is waited for: the agents of its jobs start it again.
+
+    Blocks up to ``patience_s``, and at once if the last one ended in peace.
+    """
+    deadline_s = time.monotonic() + patience_s
+    while (found := find_coordinator(home)) is None and last_address(home) is not None:
+        if time.monotonic() > deadline_s:
+            return None
+        time.sleep(0.05)
+    return found
+
+
+def no_coordinator(home: Home) -> str:
+    """What to say when :func:`await_coordinator` found none."""
+    killed = last_address(home)
+    if killed is None:
+        return f"no coordinator is running for {home.path}"
+    return (
+        f"no coordinator is running for {home.path}: the last one (pid {killed.pid}) was killed, "
+        f"and no job has started it again within {RETURN_S:g} s"
+    )
+
+
 class Client:
     """Calls one coordinator over one kept-alive connection. Blocking; for one thread.
 
@@ -52,15 +79,15 @@ class Client:
 
     @classmethod
     def of(cls, home: Home, *, timeout_s: float = 10.0) -> Client:
-        """A client of the coordinator of ``home``.
+        """A client of the coordinator of ``home``; one that was killed is waited for.
 
         Raises:
             CoordinatorError: None is running there.
             ConfigError: Its token cannot be read.
         """
-        address = find_coordinator(home)
+        address = await_coordinator(home)
         if address is None:
-            raise CoordinatorError(f"no coordinator is running for {home.path}; `pliant run` or `pliant up` starts one")
+            raise CoordinatorError(f"{no_coordinator(home)}; `pliant run` or `pliant up` starts one")
         return cls(address, token=read_token(home.token), timeout_s=timeout_s)
 
     def __enter__(self) -> Client:
