@@ -49,14 +49,16 @@ def main() -> int:
     able = [system for system in chosen if system.name not in results.missing]
     parts = args.part or PARTS
     runs, rounds = args.runs or (1 if args.quick else 5), args.rounds or (1 if args.quick else 3)
-    if "steps" in parts:
-        results.steps = measure_steps(able, rounds=rounds, hang_s=args.hang)
-    if "changes" in parts:
-        shared = {"steps": args.steps or (60 if args.quick else CHANGE_WORK.steps), "hang_s": args.hang}
-        results.references = measure_references(able, **shared)
-        results.changes = measure_changes(able, results.references, runs=runs, **shared)
-    page = write(results, args.out)
-    plot(results, page.with_suffix(".png"))
+    try:
+        if "steps" in parts:
+            results.steps.extend(measure_steps(able, rounds=rounds, hang_s=args.hang))
+        if "changes" in parts:
+            shared = {"steps": args.steps or (60 if args.quick else CHANGE_WORK.steps), "hang_s": args.hang}
+            results.references.extend(measure_references(able, **shared))
+            results.changes.extend(measure_changes(able, results.references, runs=runs, **shared))
+    finally:  # an hour's work is not lost with its last run
+        page = write(results, args.out)
+        plot(results, page.with_suffix(".png"))
     print(page.read_text(encoding="utf-8"))
     return 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -36,18 +36,16 @@ class Reference(msgspec.Struct):
     failure: str = ""
 
 
-def measure_steps(systems: Sequence[System], *, rounds: int, hang_s: float) -> list[StepRun]:
+def measure_steps(systems: Sequence[System], *, rounds: int, hang_s: float) -> Iterator[StepRun]:
     """Failure-free steps at 1, 2 and 4 workers. Tuned and untuned variants of a system do the same there."""
-    runs = []
     for number in range(rounds):
         for model, works in STEP_WORK.items():
             for workers, work in works.items():
                 for system in [system for system in systems if system.tuned]:
                     ended = undisturbed(system, work, workers, hang_s=hang_s, whole=False)
-                    runs.append(StepRun(system.name, model, workers, ended.step_s, ended.failure))
+                    yield StepRun(system.name, model, workers, ended.step_s, ended.failure)
                     told = f"{ended.step_s * 1e3:.1f} ms" if ended.step_s else ended.failure
                     say(f"steps, round {number + 1}/{rounds}: {model}, {workers} workers, {system.name}: {told}")
-    return runs
 
 
 def change_work(system: System, steps: int) -> Work:
@@ -55,29 +53,25 @@ def change_work(system: System, steps: int) -> Work:
     return dataclasses.replace(CHANGE_WORK, steps=steps * system.longer)
 
 
-def measure_references(systems: Sequence[System], *, steps: int, hang_s: float) -> list[Reference]:
+def measure_references(systems: Sequence[System], *, steps: int, hang_s: float) -> Iterator[Reference]:
     """One worker, undisturbed, the same global batch."""
-    found = []
     for system in systems:
         ended = undisturbed(system, change_work(system, steps), 1, hang_s=hang_s, whole=True)
-        found.append(Reference(system.name, ended.sha256, ended.failure))
+        yield Reference(system.name, ended.sha256, ended.failure)
         say(f"undisturbed, 1 worker, {system.name}: {(ended.sha256 or '')[:12] or 'no weights'} {ended.failure}")
-    return found
 
 
 def measure_changes(
     systems: Sequence[System], references: Sequence[Reference], *, runs: int, steps: int, hang_s: float
-) -> list[ChangeRun]:
+) -> Iterator[ChangeRun]:
     """Every change, ``runs`` times for each system that knows changes."""
     hashes = {reference.system: reference.sha256 for reference in references}
-    done = []
     for number in range(runs):
         for what in CHANGES:
             for system in [system for system in systems if system.elastic]:
                 run = change(system, what, change_work(system, steps), hashes.get(system.name), hang_s=hang_s)
-                done.append(run)
+                yield run
                 say(f"{what}, run {number + 1}/{runs}, {system.name}: {_told(run)}")
-    return done
 
 
 def say(text: str) -> None:

@@ -49,12 +49,16 @@ class Unit:
             )  # fmt: skip
 
     def pids(self) -> list[int]:
-        """Live processes of this unit, the started one first."""
+        """Live processes of this unit, the started one first: by their environment, or by their session (some
+        write their title over their environment).
+        """
         wanted = f"{MARK}={self.mark}".encode()
         found = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                if entry.name.isdigit() and (
+                    wanted in (entry / "environ").read_bytes().split(b"\0") or _session(entry) == self.process.pid
+                ):
                     found.append(int(entry.name))
         return sorted(found, key=lambda pid: (pid != self.process.pid, pid))
 
@@ -72,6 +76,12 @@ class Unit:
             self.process.poll()
             time.sleep(POLL_S)
         self.process.wait(10)
+
+
+def _session(entry: Path) -> int:
+    """Of a process in /proc; 0 if it has ended."""
+    state, _, _, session = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:4]
+    return int(session) if state != b"Z" else 0
 
 
 def run_python(*words: str) -> list[str]:

@@ -65,6 +65,8 @@ def replay(job_id: str, spec: JobSpec, entries: Iterable[given.Entry]) -> Job | 
 
 def _connection(item: given.Input) -> tuple[str, bool]:
     """Whose connection an input is about (the agent's name is empty), and whether it begins with it."""
+    if isinstance(item, given.WorkerSaid):  # nearly all of them
+        return "", False
     match item:
         case given.WorkerConnected(hello):
             return hello.worker, True
