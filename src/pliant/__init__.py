@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pliant.data.loader import Loader
+    from pliant.serving.replica.model import Model
     from pliant.training.job import Job, join
     from pliant.training.step import Step
 
-__all__ = ["Job", "Loader", "Step", "join"]
+__all__ = ["Job", "Loader", "Model", "Step", "join"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "Job": "pliant.training.job",
     "Loader": "pliant.data.loader",
+    "Model": "pliant.serving.replica.model",
     "Step": "pliant.training.step",
     "join": "pliant.training.job",
 }

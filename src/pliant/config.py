@@ -37,6 +37,10 @@ class Home:
         """Logs of a job: ``w1.log``, ..., ``agent.log``."""
         return self.path / "jobs" / name
 
+    def service(self, name: str) -> Path:
+        """Socket and logs of a service: ``template.log``, ``r1.log``, ..."""
+        return self.path / "services" / name
+
 
 @dataclass(frozen=True)
 class WorkerSpec:

@@ -9,7 +9,7 @@ import pytest
 from backend_helpers import wait_until
 from fake_coordinator import DEADLINE_S
 
-from pliant.backends.processes import process_state
+from pliant.processes import process_state
 from pliant.wire.agent_messages import (
     AgentLeaving,
     ProbeWorker,

@@ -8,7 +8,7 @@ import pytest
 from elastic_books import assert_same_bits
 from elastic_lab import is_alive, wait_until
 
-from pliant.backends.processes import process_state
+from pliant.processes import process_state
 from pliant.timeouts import Timeouts
 
 STEPS = 300

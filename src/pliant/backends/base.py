@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from pliant.config import WorkerSpec
-
-
-@dataclass(frozen=True)
-class ProcessState:
-    """What the system knows of a process."""
-
-    exists: bool
-    stopped: bool = False
-    """By a signal (SIGSTOP), or a debugger."""
-    cpu_s: float = 0.0
-    """Processor time that all its threads have used."""
+from pliant.processes import ProcessState
 
 
 class WorkerProcess(Protocol):

@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import context, forkserver, get_context
 from pathlib import Path
 
-from pliant.backends.base import ProcessState, WorkerStartError
+from pliant.backends.base import WorkerStartError
 from pliant.backends.child import DEFAULT_ENTRY, run_child
 from pliant.backends.devices import Devices
-from pliant.backends.processes import process_state
 from pliant.config import WorkerSpec
+from pliant.processes import ProcessState, process_state
 from pliant.wire.agent_messages import UNKNOWN_EXIT
 
 PRELOAD = ("pliant.training.preload",)

@@ -23,6 +23,7 @@ VERBS = {
     "stop": "stop a job at its next step boundary, or at once",
     "events": "show what happened to a job, and what each event cost",
     "verify": "prove that a script ends with the same bits whatever happens, or name what breaks that",
+    "serve": "serve a model on as many replicas as its requests need",
     "up": "start the coordinator and leave it running",
     "down": "end the coordinator",
 }

@@ -11,11 +11,11 @@ import socket
 import subprocess
 
 from pliant.backends.launch import read_launch, start_agent
-from pliant.backends.processes import process_state
 from pliant.config import Home
 from pliant.control.inputs import AgentDied
 from pliant.control.job import Job
 from pliant.errors import ConfigError
+from pliant.processes import process_state
 
 MOST_STARTS = 3
 """Agents of one job in a row that end before they say hello: more would, too."""

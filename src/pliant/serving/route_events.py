@@ -32,8 +32,6 @@ class Request:
     """Replicas that died while they computed it."""
     begun: bool = False
     """The first byte of the answer is on its way."""
-    gone: bool = False
-    """The client has left while it was computed."""
 
     @property
     def waiting(self) -> Waiting:

@@ -65,7 +65,7 @@ class RouteState:
 
     def __len__(self) -> int:
         """Requests at the front door: waiting, or computed for a client that is still there."""
-        return sum(not request.gone for request in self._requests.values())
+        return len(self._requests)
 
     def sight(self, *, start_s: float, rate: float) -> Sight:
         """For the autoscaler."""
@@ -92,13 +92,12 @@ class RouteState:
     def client_left(self, request_id: int, now_s: float) -> list[Decision]:
         """Nobody waits for the answer any more. Harmless if it has ended."""
         request = self._requests.get(request_id)
-        if request is None or request.gone:
+        if request is None:
             return []
+        self._forget(request)
         for replica in self.replicas.values():
             if request_id in replica.owes:
-                request.gone = True
                 return [Cancel(replica.id, request_id)]
-        self._forget(request)
         return self._feed(now_s)
 
     def answer_began(self, request_id: int) -> None:
@@ -114,8 +113,7 @@ class RouteState:
         if replica is None:
             return []
         for request_id in request_ids:
-            request = replica.owes.pop(request_id, None)
-            if request is not None:
+            if replica.owes.pop(request_id, None) is not None:
                 self._requests.pop(request_id, None)
         return self._freed(replica, now_s)
 
@@ -177,6 +175,13 @@ class RouteState:
         """Take nothing more, answer what was taken, then let all replicas go. Over when :attr:`replicas` is empty."""
         self.stopping = True
         return self._level(now_s) + self._feed(now_s)
+
+    def unable(self, why: str) -> list[Decision]:
+        """The model cannot be loaded: no replica can be started, whatever is tried."""
+        self._early_deaths = MOST_EARLY_DEATHS
+        for number in [number for number, replica in self.replicas.items() if not replica.ready]:
+            del self.replicas[number]
+        return [] if any(replica.ready for replica in self.replicas.values()) else self._break(why)
 
     def mend(self, now_s: float) -> list[Decision]:
         """Try again to start replicas."""
@@ -301,6 +306,4 @@ class RouteState:
 
     def _is_over(self, request: Request) -> bool:
         """Its client has left, or it has ended."""
-        if request.gone:
-            self._requests.pop(request.id, None)
         return request.id not in self._requests

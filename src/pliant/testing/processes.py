@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pliant.backends.processes import process_state
+from pliant.processes import process_state
 
 _PROC = Path("/proc")
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from pliant.backends.agent.memory import OutOfMemoryWatch
-from pliant.backends.base import Backend, ProcessState, WorkerProcess, WorkerStartError
+from pliant.backends.base import Backend, WorkerProcess, WorkerStartError
 from pliant.config import WorkerSpec
+from pliant.processes import ProcessState
 from pliant.wire.agent_messages import UNKNOWN_EXIT, WorkerExited, WorkerProbed, WorkerStarted
 
 

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from pliant.backends.base import ProcessState
+
+@dataclass(frozen=True)
+class ProcessState:
+    """What the system knows of a process."""
+
+    exists: bool
+    stopped: bool = False
+    """By a signal (SIGSTOP), or a debugger."""
+    cpu_s: float = 0.0
+    """Processor time that all its threads have used."""
 
 
 def process_state(pid: int) -> ProcessState:

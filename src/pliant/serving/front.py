@@ -1,0 +1,313 @@
+"""The HTTP side of a service: an ASGI application. Paths, bodies, statuses; what they mean is the router's business."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from pliant.serving.answers import Answer, failure, told
+from pliant.serving.metrics import metrics_text
+from pliant.serving.openapi import docs_page, openapi
+from pliant.serving.pending import ServeError
+from pliant.serving.protocol import plain, v2
+from pliant.serving.protocol.request import BadRequestError, InferRequest, Tensor, checked
+from pliant.serving.router import Router
+from pliant.wire.tensors import Signature
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
+DEADLINE = b"x-deadline-ms"
+"""Header: the answer is of use for so many milliseconds from now."""
+_DISCONNECT_S = 0.05
+"""A request that takes longer is watched for its client's leaving."""
+_VERSION = b"x-pliant-version"
+
+
+@dataclass
+class Call:
+    """One HTTP request."""
+
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
+    receive: Receive
+    send: Send
+
+
+class Front:
+    """``app`` for an ASGI server. One service."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._spec = router.spec
+        self._began_s = time.monotonic()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI's entry."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        call = Call(scope["method"], scope["path"], dict(scope["headers"]), receive, send)
+        try:
+            answer = await self._handle(call)
+        except BadRequestError as error:
+            answer = told(error.status, {"error": str(error)})
+        except ServeError as error:
+            answer = failure(error)
+        except _ClientGoneError:
+            return
+        except Exception:
+            number = secrets.token_hex(6)
+            _log.exception("error %s while answering %s %s", number, call.method, call.path)
+            answer = told(500, {"error": f"a mistake in the router (error id {number}; see its log)"})
+        if answer is not None:
+            await answer.send(send)
+
+    # ------------------------------------------------------------ paths
+
+    async def _handle(self, call: Call) -> Answer | None:
+        path = call.path.rstrip("/") or "/"
+        if path in ("/v2/health/live", "/healthz"):
+            return told(200, {"live": True}) if call.method == "GET" else _wrong_method(call, "GET")
+        if self._spec.api_key and not self._has_key(call):
+            return told(401, {"error": "an API key is wanted, as in `Authorization: Bearer KEY`"})
+        if path == "/predict":
+            return await self._predict(call) if call.method == "POST" else _wrong_method(call, "POST")
+        parts = path.strip("/").split("/")
+        if parts[:2] == ["v2", "models"] and len(parts) >= 3:
+            return await self._model(call, [unquote(part) for part in parts[2:]])
+        pages: dict[str, Callable[[], Answer]] = {
+            "/v2": lambda: told(200, _server()),
+            "/v2/health/ready": self._ready,
+            "/metrics": lambda: Answer(200, [metrics_text(self._router).encode()], b"text/plain; version=0.0.4"),
+            "/status": lambda: told(200, self._router.status()),
+            "/openapi.json": lambda: told(200, openapi(self._spec)),
+            "/docs": lambda: Answer(200, [docs_page(self._spec).encode()], b"text/html; charset=utf-8"),
+        }
+        if path not in pages:
+            return told(404, {"error": f"there is nothing at {call.path[:200]}; see /docs"})
+        return pages[path]() if call.method == "GET" else _wrong_method(call, "GET")
+
+    async def _model(self, call: Call, parts: list[str]) -> Answer | None:
+        name, *rest = parts
+        if name != self._spec.name:
+            return told(404, {"error": f"there is no model {name[:200]!r}; this service serves {self._spec.name!r}"})
+        if rest[:1] == ["versions"] and len(rest) >= 2:
+            if rest[1] != str(self._router.version):
+                return told(404, {"error": f"there is no version {rest[1][:40]!r}, only {self._router.version}"})
+            rest = rest[2:]
+        match rest:
+            case []:
+                return self._metadata() if call.method == "GET" else _wrong_method(call, "GET")
+            case ["ready"]:
+                return self._ready() if call.method == "GET" else _wrong_method(call, "GET")
+            case ["infer"]:
+                return await self._infer(call) if call.method == "POST" else _wrong_method(call, "POST")
+        return told(404, {"error": f"there is nothing at {call.path[:200]}; see /docs"})
+
+    def _ready(self) -> Answer:
+        """Ready to answer, which a service without replicas is as well."""
+        router = self._router
+        if router.state.broken or router.state.stopping or router.signature is None:
+            why = router.state.broken or ("stopping" if router.state.stopping else "the model is being loaded")
+            return told(503, {"ready": False, "error": why})
+        return told(200, {"ready": True})
+
+    def _metadata(self) -> Answer:
+        signature = self._router.signature or Signature()
+        return told(200, v2.metadata(signature, model=self._spec.name, version=str(self._router.version)))
+
+    # ------------------------------------------------------------ requests for the model
+
+    async def _infer(self, call: Call) -> Answer | None:
+        body = await self._body(call)
+        length = call.headers.get(v2.HEADER_LENGTH)
+        if length is not None and not (length.isdigit() and len(length) < 20):
+            raise BadRequestError(f"Inference-Header-Content-Length is {length[:40]!r}, not a number")
+        request = self._checked(v2.parse(body, header_bytes=None if length is None else int(length)))
+        if self._streams:
+            return await self._stream(call, request)
+        outputs = await self._answer(call, request)
+        parts, json_bytes = v2.respond(request, outputs, model=self._spec.name, version=str(self._router.version))
+        answer = Answer(200, parts, b"application/json", self._version())
+        if json_bytes is not None:
+            answer.kind = b"application/octet-stream"
+            answer.headers.append((v2.HEADER_LENGTH, str(json_bytes).encode()))
+        return answer
+
+    async def _predict(self, call: Call) -> Answer | None:
+        body = await self._body(call)
+        signature = await self._signature()
+        kind = call.headers.get(b"content-type", b"application/json").partition(b";")[0].strip()
+        if kind in (b"application/octet-stream", b"application/x-npy") or body[:6] == b"\x93NUMPY":
+            request = plain.parse_npy(body, signature)
+        else:
+            request = plain.parse_json(body, signature)
+        request = self._checked(request)
+        if self._streams:
+            return await self._stream(call, request)
+        outputs = await self._answer(call, request)
+        wanted = call.headers.get(b"accept", b"")
+        if b"application/x-npy" in wanted or b"application/octet-stream" in wanted:
+            return Answer(200, [plain.respond_npy(outputs)], b"application/octet-stream", self._version())
+        return Answer(200, [plain.respond_json(outputs)], b"application/json", self._version())
+
+    async def _answer(self, call: Call, request: InferRequest) -> list[Tensor]:
+        """Waits; gives up when the client has left."""
+        task = asyncio.current_task()
+        assert task is not None
+        watcher: list[asyncio.Task[None]] = []
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(_DISCONNECT_S, lambda: watcher.append(loop.create_task(_watch(call.receive, task))))
+        try:
+            return await self._router.answer(request, deadline_s=self._deadline(call))
+        except asyncio.CancelledError:
+            if watcher and watcher[0].done():
+                task.uncancel()
+                raise _ClientGoneError from None
+            raise
+        finally:
+            timer.cancel()
+            for each in watcher:
+                each.cancel()
+
+    async def _stream(self, call: Call, request: InferRequest) -> Answer | None:
+        """Server-Sent Events, one for each part. (https://html.spec.whatwg.org/multipage/server-sent-events.html)"""
+        parts = self._router.stream(request, deadline_s=self._deadline(call))
+        task = asyncio.current_task()
+        assert task is not None
+        watcher = asyncio.create_task(_watch(call.receive, task))
+        started = False
+        try:
+            async with contextlib.aclosing(parts):
+                async for outputs in parts:
+                    if not started:
+                        started = True
+                        await call.send(_stream_head(self._version()))
+                    await _event(call.send, plain.respond_json(outputs))
+        except ServeError as error:
+            if not started:
+                raise
+            await _event(call.send, msgspec.json.encode({"error": str(error)}), name=b"error")
+            await call.send({"type": "http.response.body", "body": b""})
+            return None
+        except asyncio.CancelledError:
+            if watcher.done():
+                task.uncancel()
+                raise _ClientGoneError from None
+            raise
+        finally:
+            watcher.cancel()
+        if not started:
+            await call.send(_stream_head(self._version()))
+        await call.send({"type": "http.response.body", "body": b"event: end\ndata: {}\n\n"})
+        return None
+
+    # ------------------------------------------------------------ parts
+
+    @property
+    def _streams(self) -> bool:
+        return self._router.signature is not None and self._router.signature.streams
+
+    def _checked(self, request: InferRequest) -> InferRequest:
+        most = 1 if self._streams else self._spec.batch
+        return checked(request, self._router.signature or Signature(), most_rows=most)
+
+    async def _signature(self) -> Signature:
+        """Waits for the model to be loaded, which says what it takes."""
+        if self._router.signature is None:
+            await self._router.loaded.wait()
+        if self._router.signature is None:
+            raise ServeError("broken", self._router.state.broken)
+        return self._router.signature
+
+    async def _body(self, call: Call) -> bytes:
+        most = self._spec.most_body_bytes
+        length = call.headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > most:
+            raise BadRequestError(f"the body has {int(length)} bytes; at most {most} are taken", status=413)
+        await self._signature()
+        parts, size = [], 0
+        while True:
+            message = await call.receive()
+            if message["type"] == "http.disconnect":
+                raise _ClientGoneError
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > most:
+                raise BadRequestError(f"the body has more than {most} bytes, which are taken at most", status=413)
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _deadline(self, call: Call) -> float | None:
+        given = call.headers.get(DEADLINE)
+        if given is None:
+            return None
+        try:
+            left_s = float(given) / 1000
+        except ValueError:
+            left_s = -1.0
+        if not 0 < left_s < 1e9:
+            raise BadRequestError(f"X-Deadline-Ms is {given[:40]!r}; expected milliseconds from now, more than 0")
+        return time.monotonic() + left_s
+
+    def _has_key(self, call: Call) -> bool:
+        given = call.headers.get(b"authorization", b"")
+        return hmac.compare_digest(given, b"Bearer " + self._spec.api_key.encode())
+
+    def _version(self) -> list[tuple[bytes, bytes]]:
+        return [(_VERSION, str(self._router.version).encode())]
+
+
+class _ClientGoneError(Exception):
+    """Nobody is left to answer."""
+
+
+async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
+    """Cancel ``task`` when the client leaves."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    task.cancel()
+
+
+async def _event(send: Send, data: bytes, *, name: bytes = b"") -> None:
+    head = b"event: " + name + b"\n" if name else b""
+    await send({"type": "http.response.body", "body": head + b"data: " + data + b"\n\n", "more_body": True})
+
+
+def _stream_head(version: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), *version]
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+def _wrong_method(call: Call, right: str) -> Answer:
+    answer = told(405, {"error": f"{call.method} does not go with {call.path[:200]}; use {right}"})
+    answer.headers.append((b"allow", right.encode()))
+    return answer
+
+
+def _server() -> dict[str, Any]:
+    return {"name": "pliant", "version": "0.1.0", "extensions": ["binary_tensor_data"]}
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,94 @@
+"""The router's end of the Unix socket: frames from templates and replicas, and to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pliant.errors import ProtocolError
+from pliant.wire.replica_messages import Frame, FrameReader, Part, ToRouter, encode
+
+_log = logging.getLogger(__name__)
+
+
+class LinkOwner(Protocol):
+    """Who is told what comes."""
+
+    def received(self, link: Link, head: Any, payload: bytes) -> None:
+        """A frame."""
+
+    def closed(self, link: Link) -> None:
+        """The connection has ended."""
+
+
+class Link(asyncio.Protocol):
+    """One connection. ``who`` is set by the owner when it has said hello."""
+
+    def __init__(self, owner: LinkOwner) -> None:
+        self._owner = owner
+        self._reader: FrameReader[Any] = FrameReader(ToRouter)
+        self._transport: asyncio.WriteTransport | None = None
+        self.who: int | None = None
+        """The replica's number; 0 for a template; None before the hello."""
+        self.pid = 0
+        self._process = -1
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Somebody has connected."""
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Put frames together."""
+        try:
+            for head, payload in self._reader.feed(data):
+                self._owner.received(self, head, payload)
+        except ProtocolError as error:
+            _log.error("a connection (of replica %s) is closed: %s", self.who, error)
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended."""
+        del exc
+        self._owner.closed(self)
+        if self._process >= 0:
+            os.close(self._process)
+            self._process = -1
+
+    def introduce(self, who: int, pid: int) -> None:
+        """It has said who it is. Its process is held by a descriptor: the number may be used again after its end."""
+        self.who, self.pid = who, pid
+        with contextlib.suppress(OSError):
+            self._process = os.pidfd_open(pid)
+
+    def send(self, head: Frame, payload: Sequence[Part] = ()) -> None:
+        """Never blocks; what the kernel does not take is kept."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(encode(head, payload))
+
+    def kill(self) -> None:
+        """SIGKILL to the process, if it is there."""
+        if self._process >= 0:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+async def listen(owner: LinkOwner, path: Path) -> asyncio.Server:
+    """Take connections at ``path``; one that was left there by an earlier router is replaced."""
+    path.unlink(missing_ok=True)
+    old = os.umask(0o177)
+    try:
+        return await asyncio.get_running_loop().create_unix_server(lambda: Link(owner), str(path), backlog=128)
+    finally:
+        os.umask(old)

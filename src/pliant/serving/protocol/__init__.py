@@ -1,0 +1,1 @@
+"""From HTTP bodies to tensors and back. Pure: no sockets, no torch."""

@@ -1,0 +1,321 @@
+"""Carries out what the deciders decide: sends batches, delivers answers, starts and ends replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+from pliant.processes import process_state
+from pliant.serving.autoscale_plan import Autoscaler, ScaleRules, Sight
+from pliant.serving.batch_plan import BatchRules
+from pliant.serving.fleet import Fleet
+from pliant.serving.meter import Meter
+from pliant.serving.pending import Flight, Pending, ServeError, join_inputs, split_outputs, whole_outputs
+from pliant.serving.protocol.request import InferRequest, Tensor
+from pliant.serving.route_events import (
+    Cancel,
+    Compute,
+    Decision,
+    Fail,
+    KillReplica,
+    Refuse,
+    Request,
+    RetireReplica,
+    StartReplica,
+)
+from pliant.serving.route_state import RouteState
+from pliant.wire.replica_messages import (
+    BatchAnswer,
+    BatchRaised,
+    CancelBatch,
+    RunBatch,
+    TemplateHello,
+)
+from pliant.wire.service_api import ReplicaState, ReplicaStatus, ServiceSpec, ServiceState, ServiceStatus
+from pliant.wire.tensors import Signature
+
+_log = logging.getLogger(__name__)
+_WATCH_S = 0.25
+_STOPPED_S = 1.0
+"""A batch that takes so long is a reason to look whether its replica's process was stopped."""
+_START_LIMIT_S = 30.0
+"""From asking for a replica, with the model loaded, to its hello."""
+
+
+class Router:
+    """One service. All methods belong to the event loop's thread."""
+
+    def __init__(self, spec: ServiceSpec, directory: Path) -> None:
+        self.spec = spec
+        self.signature: Signature | None = None
+        """None before the model was loaded for the first time."""
+        self.meter = Meter()
+        self.version = 1
+        self.state = RouteState(BatchRules(spec.batch, spec.most_waiting, spec.batch_wait_s))
+        self._scaler = Autoscaler(
+            ScaleRules(least=spec.least, most=spec.most, target=spec.concurrency, idle_s=spec.idle_s)
+        )
+        self._fleet = Fleet(self, spec, directory, version=self.version)
+        self._pending: dict[int, Pending] = {}
+        self._flights: dict[int, Flight] = {}
+        """By replica."""
+        self._ids, self._batches = itertools.count(1), itertools.count(1)
+        self._look_at: asyncio.TimerHandle | None = None
+        self._watching: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self.loaded = asyncio.Event()
+        """Set when the model is loaded, or cannot be."""
+
+    # ------------------------------------------------------------ from the start to the end
+
+    async def start(self) -> None:
+        """Listen for replicas, and start the template."""
+        await self._fleet.start()
+
+    async def stop(self, *, drain_s: float) -> None:
+        """Take nothing more, answer what was taken (for ``drain_s`` at most), end all processes."""
+        self._carry_out(self.state.stop(time.monotonic()))
+        try:
+            async with asyncio.timeout(drain_s):
+                while self.state.replicas:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            _log.warning("%d requests were not answered within %g s", len(self.state), drain_s)
+        if self._watching is not None:
+            self._watching.cancel()
+        for pending in self._pending.values():
+            pending.fail(ServeError("stopping", "the service was stopped before this was answered"))
+        await self._fleet.end()
+
+    # ------------------------------------------------------------ requests
+
+    async def answer(self, request: InferRequest, *, deadline_s: float | None = None) -> list[Tensor]:
+        """The outputs for one request. Cancelling this drops it.
+
+        Raises:
+            ServeError: There will be none.
+        """
+        pending = Pending(request, answer=asyncio.get_running_loop().create_future())
+        assert pending.answer is not None
+        number = self._submit(pending, deadline_s)
+        try:
+            return await pending.answer
+        finally:
+            self._pending.pop(number, None)
+            if pending.answer.cancelled():
+                self._left(number)
+
+    async def stream(
+        self, request: InferRequest, *, deadline_s: float | None = None
+    ) -> AsyncGenerator[list[Tensor], None]:
+        """The parts of an answer as they come. Closing the iterator drops the rest.
+
+        Raises:
+            ServeError: There will be none, or no more.
+        """
+        pending = Pending(request, parts=asyncio.Queue())
+        assert pending.parts is not None
+        number = self._submit(pending, deadline_s)
+        try:
+            while (part := await pending.parts.get()) is not None:
+                if isinstance(part, ServeError):
+                    raise part
+                yield part
+        finally:
+            if self._pending.pop(number, None) is not None:
+                self._left(number)
+
+    def _submit(self, pending: Pending, deadline_s: float | None) -> int:
+        number, now_s = next(self._ids), time.monotonic()
+        self._pending[number] = pending
+        self.state.batch_s = self.meter.batch_s
+        repeatable = self.signature is None or self.signature.repeatable
+        request = Request(
+            number, now_s, pending.request.rows, pending.request.key, deadline_s or now_s + self.spec.timeout_s,
+            repeatable=repeatable,
+        )  # fmt: skip
+        self._carry_out(self.state.came(request, now_s))
+        return number
+
+    def _left(self, number: int) -> None:
+        self._carry_out(self.state.client_left(number, time.monotonic()))
+
+    # ------------------------------------------------------------ decisions
+
+    def _carry_out(self, decisions: Sequence[Decision]) -> None:
+        for decision in decisions:
+            match decision:
+                case Compute(replica, requests):
+                    self._send(replica, requests)
+                case Refuse(request, reason, kind, retry_after_s):
+                    self.meter.refused += 1
+                    self._fail(request, ServeError(kind, reason, retry_after_s=retry_after_s))
+                case Fail(request, kind, reason):
+                    self.meter.failed += 1
+                    self._fail(request, ServeError(kind, reason))
+                case Cancel(replica, _):
+                    if (flight := self._flights.get(replica)) is not None:
+                        self._fleet.send(replica, CancelBatch(flight.number))
+                case StartReplica(replica):
+                    self.meter.asked(replica, time.monotonic())
+                    self._fleet.fork(replica)
+                case RetireReplica(replica):
+                    self.meter.gave_up(replica)
+                    self._fleet.retire(replica)
+                case KillReplica(replica, reason):
+                    _log.warning("replica %d is killed: %s", replica, reason)
+                    self._flights.pop(replica, None)
+                    self.meter.gave_up(replica)
+                    self._fleet.kill(replica)
+        if not self.state.replicas:
+            self._empty.set()
+        self._load_changed()
+        self._watch_soon()
+
+    def _send(self, replica: int, numbers: tuple[int, ...]) -> None:
+        requests = [(number, self._pending[number]) for number in numbers]
+        rows, heads, parts = join_inputs([pending for _, pending in requests])
+        flight = Flight(next(self._batches), requests, time.monotonic())
+        self._flights[replica] = flight
+        self._fleet.send(replica, RunBatch(flight.number, rows, heads), parts)
+
+    def _fail(self, number: int, error: ServeError) -> None:
+        pending = self._pending.get(number)
+        if pending is not None:
+            pending.fail(error)
+
+    # ------------------------------------------------------------ what becomes of templates and replicas
+
+    def model_loaded(self, hello: TemplateHello) -> None:
+        """A template is there."""
+        self.signature = hello.signature
+        if hello.signature.streams:
+            self.state.queue.rules = BatchRules(1, self.spec.most_waiting)
+        _log.info("the model is loaded (%.2f s)", hello.load_s)
+        self.loaded.set()
+        self._carry_out(self.state.mend(time.monotonic()))
+        self._look()
+
+    def cannot_load(self, why: str) -> None:
+        """There will be no replicas."""
+        _log.error("%s", why)
+        self._carry_out(self.state.unable(why))
+        self.loaded.set()
+
+    def replica_came(self, replica: int) -> None:
+        """It can compute."""
+        now_s = time.monotonic()
+        self.meter.came(replica, now_s)
+        self._carry_out(self.state.replica_ready(replica, now_s))
+
+    def replica_gone(self, replica: int, how: str) -> None:
+        """Its process or its connection has ended."""
+        if replica in self.state.replicas:
+            _log.warning("replica %d is gone: %s", replica, how)
+        self._fleet.forget(replica)
+        self.meter.gave_up(replica)
+        self._flights.pop(replica, None)
+        self._carry_out(self.state.replica_died(replica, how, time.monotonic()))
+
+    def answered(self, replica: int, head: BatchAnswer, payload: bytes) -> None:
+        """A batch, or a part of a stream."""
+        flight, now_s = self._flights.get(replica), time.monotonic()
+        if flight is None or flight.number != head.batch:
+            return  # it was given to another one
+        if not head.last:
+            number, pending = flight.requests[0]
+            flight.started = True
+            self.state.answer_began(number)
+            pending.deliver(whole_outputs(head.outputs, payload))
+            return
+        if head.outputs:
+            rows = [pending.request.rows for _, pending in flight.requests]
+            answers = split_outputs(head.outputs, payload, rows)
+            for (_, pending), outputs in zip(flight.requests, answers, strict=True):
+                pending.deliver(outputs)
+        for _, pending in flight.requests:
+            pending.finish()
+        del self._flights[replica]
+        self.meter.batch(len(flight.requests), now_s - flight.began_s)
+        self._carry_out(self.state.answered(replica, [number for number, _ in flight.requests], now_s))
+
+    def raised(self, replica: int, head: BatchRaised) -> None:
+        """``predict`` did."""
+        flight = self._flights.get(replica)
+        if flight is not None and flight.number == head.batch:
+            del self._flights[replica]
+            reason = f"predict raised {head.error} (error id {head.error_id}; see the log of replica {replica})"
+            self._carry_out(self.state.raised(replica, reason, time.monotonic()))
+
+    # ------------------------------------------------------------ the number of replicas, and time
+
+    def _load_changed(self) -> None:
+        """The load may have changed: tell the scaler, and have it asked when it has something to say."""
+        now_s, requests = time.monotonic(), len(self.state)
+        if requests != self._scaler.requests:
+            self._scaler.load(now_s, requests)
+        if self.state.stopping or self.state.broken:
+            return
+        delay_s = self._scaler.next_look_s(now_s, self.sight())
+        loop = asyncio.get_running_loop()
+        if delay_s is None:
+            return
+        if self._look_at is not None:
+            if self._look_at.when() <= loop.time() + delay_s:
+                return
+            self._look_at.cancel()
+        self._look_at = loop.call_later(delay_s, self._look)
+
+    def _look(self) -> None:
+        self._look_at = None
+        if not self.state.stopping and not self.state.broken:
+            now_s = time.monotonic()
+            decision = self._scaler.decide(now_s, self.sight())
+            self._carry_out(self.state.scale(decision.wanted, now_s))
+
+    def status(self) -> ServiceStatus:
+        """Everything that can be told, now."""
+        replicas = []
+        for replica in self.state.replicas.values():
+            what: ReplicaState = "leaving" if replica.draining else "ready" if replica.ready else "starting"
+            replicas.append(ReplicaStatus(replica.id, self._fleet.pid(replica.id), what, len(replica.owes)))
+        state = self.state
+        stage: ServiceState = "loading" if self.signature is None else "ready"
+        if state.stopping or state.broken:
+            stage = "stopping" if state.stopping else "broken"
+        meter = self.meter
+        return ServiceStatus(
+            self.spec.name, stage, self.version, replicas, len(state), meter.answered, meter.failed, meter.refused,
+            state.broken,
+        )  # fmt: skip
+
+    def sight(self) -> Sight:
+        """Replicas and speeds, for the scaler and the metrics."""
+        return self.state.sight(start_s=self.meter.start_s, rate=self.meter.rate)
+
+    def _watch_soon(self) -> None:
+        """Look again in a while, if anything is under way: an idle service is not woken."""
+        if self._watching is None and (self._flights or len(self.state) or self.meter.started):
+            self._watching = asyncio.get_running_loop().call_later(_WATCH_S, self._watch)
+
+    def _watch(self) -> None:
+        """Deadlines, replicas that hang, replicas that never come."""
+        self._watching, now_s = None, time.monotonic()
+        for replica, flight in list(self._flights.items()):
+            took_s = now_s - flight.began_s
+            if took_s > self.spec.timeout_s:
+                self._hangs(replica, f"it has computed one batch for {took_s:.1f} s", now_s)
+            elif took_s > _STOPPED_S and process_state(self._fleet.pid(replica)).stopped:
+                self._hangs(replica, "it was stopped by a signal", now_s)
+        for replica, asked_s in list(self.meter.started.items()):
+            if self._fleet.can_fork and now_s - asked_s > _START_LIMIT_S:
+                self._hangs(replica, f"it has not come within {_START_LIMIT_S:g} s", now_s)
+        self._carry_out(self.state.tick(now_s))
+
+    def _hangs(self, replica: int, reason: str, now_s: float) -> None:
+        self._carry_out(self.state.replica_hangs(replica, reason, now_s))

@@ -1,0 +1,67 @@
+"""What a service is asked to be, and what it says of itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+ServiceState = Literal["loading", "ready", "stopping", "broken"]
+ReplicaState = Literal["starting", "ready", "leaving"]
+
+
+class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that ``pliant serve`` was told. Times are in seconds, sizes in bytes."""
+
+    name: str
+    target: str
+    """``FILE[:NAME]``, absolute."""
+    python: str
+    directory: str
+    """Working directory of the template and the replicas."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: any that is free."""
+    least: int = 0
+    most: int = 4
+    concurrency: float = 8.0
+    """Requests that one replica should hold at a time."""
+    batch: int = 32
+    """Most rows of a batch."""
+    batch_wait_s: float = 0.0
+    idle_s: float = 10.0
+    threads: int = 1
+    checkpoint: str = ""
+    most_waiting: int = 1024
+    """Rows that may wait; more are refused with 429."""
+    timeout_s: float = 30.0
+    """A request that is not answered by then fails with 504; a replica that computes one batch for longer is killed."""
+    most_body_bytes: int = 64 << 20
+    api_key: str = ""
+    """Empty: none is wanted."""
+
+
+class ReplicaStatus(msgspec.Struct, frozen=True):
+    """One replica. ``requests``: that it computes."""
+
+    number: int
+    pid: int
+    """0: not known yet."""
+    state: ReplicaState
+    requests: int
+
+
+class ServiceStatus(msgspec.Struct, frozen=True):
+    """A service at one moment; the answer of ``GET /status``."""
+
+    name: str
+    state: ServiceState
+    version: int
+    replicas: list[ReplicaStatus]
+    requests: int
+    """At the front door: running and waiting."""
+    answered: int
+    failed: int
+    refused: int
+    problem: str = ""
+    """Why it cannot answer."""

@@ -1,0 +1,42 @@
+"""Services as real processes; whatever they leave behind fails the test."""
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from service_lab import MARK, MODELS, Service
+
+from pliant.testing.processes import processes_with
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Start a service of a class of service_models.py, or of any other target."""
+    mark, started = uuid.uuid4().hex, []
+
+    def start(target: str, *options: str) -> Service:
+        path = target if "." in target else f"{MODELS}:{target}"
+        directory = tmp_path / f"service{len(started)}"
+        directory.mkdir()
+        started.append(Service(directory, mark, path, *options))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.close()
+    deadline_s = time.monotonic() + 15
+    while (left := processes_with(f"{MARK}={mark}")) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, f"leaked processes: {left}"
+
+
+@pytest.fixture
+def serve(begin: Callable[..., Service]) -> Callable[..., Service]:
+    """The same, once the model is loaded."""
+    return lambda target, *options: begin(target, *options).wait_ready()

@@ -1,0 +1,137 @@
+"""A service as a real process, and requests to it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+DEADLINE_S = 60.0
+MARK = "SERVICE_TEST_MARK"
+MODELS = Path(__file__).with_name("service_models.py")
+
+
+def wait_until(condition: Callable[[], object], what: str) -> object:
+    """Wait for a named condition; returns its value."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline_s, f"waited {DEADLINE_S} s in vain: {what}"
+        time.sleep(0.01)
+    return value
+
+
+class Service:
+    """``pliant serve`` in a home of its own."""
+
+    def __init__(self, directory: Path, mark: str, target: str, *options: str) -> None:
+        self.gate = directory / "gate"
+        self.gate.mkdir()
+        self.home = directory / "home"
+        environment = {
+            **os.environ, "PLIANT_HOME": str(self.home), "SERVICE_GATE": str(self.gate), MARK: mark,
+        }  # fmt: skip
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "pliant.cli.main",
+            "serve",
+            target,
+            "--name",
+            "model",
+            "--json",
+            *options,
+        ]
+        self._errors = (directory / "stderr").open("wb")
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=self._errors, text=True, cwd=directory
+        )
+        self.key = environment.get("PLIANT_API_KEY", "")
+        self._threads = ThreadPoolExecutor(64)
+        self.url = ""
+        self.client = httpx.Client(timeout=DEADLINE_S, limits=httpx.Limits(max_connections=64))
+
+    @property
+    def stderr(self) -> str:
+        """So far."""
+        return Path(self._errors.name).read_text()
+
+    def wait_ready(self) -> "Service":
+        """Until the model is loaded."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.stderr
+        self.url = json.loads(line)["url"]
+        return self
+
+    # ------------------------------------------------------------ requests
+
+    def predict(self, rows: object, **more: object) -> httpx.Response:
+        """``POST /predict``."""
+        return self.client.post(f"{self.url}/predict", json=rows, **more)  # type: ignore[arg-type]
+
+    def later(self, rows: object, **more: object) -> Future[httpx.Response]:
+        """The same, in a thread."""
+        return self._threads.submit(self.predict, rows, **more)
+
+    def infer(self, body: object, **more: object) -> httpx.Response:
+        """``POST /v2/models/model/infer``."""
+        return self.client.post(f"{self.url}/v2/models/model/infer", json=body, **more)  # type: ignore[arg-type]
+
+    def status(self) -> dict:
+        """``GET /status``."""
+        return self.client.get(f"{self.url}/status").json()
+
+    def ready(self) -> list[dict]:
+        """The replicas that answer."""
+        return [replica for replica in self.status()["replicas"] if replica["state"] == "ready"]
+
+    def wait_requests(self, count: int) -> None:
+        """Until so many are inside."""
+        wait_until(lambda: self.status()["requests"] == count, f"{count} requests are inside")
+
+    def wait_replicas(self, count: int) -> list[dict]:
+        """Until exactly so many answer."""
+        wait_until(lambda: len(self.ready()) == count == len(self.status()["replicas"]), f"there are {count} replicas")
+        return self.ready()
+
+    # ------------------------------------------------------------ faults
+
+    def hold(self) -> None:
+        """From now on replicas stand still in the middle of a batch."""
+        (self.gate / "hold").touch()
+
+    def wait_held(self, count: int = 1) -> list[int]:
+        """Until so many do; returns their pids."""
+        wait_until(lambda: len(list(self.gate.glob("held-*"))) >= count, f"{count} replicas are held")
+        return [int(path.name.partition("-")[2]) for path in self.gate.glob("held-*")]
+
+    def release(self) -> None:
+        """They go on."""
+        (self.gate / "hold").unlink()
+        for path in self.gate.glob("held-*"):
+            path.unlink()
+
+    # ------------------------------------------------------------ the end
+
+    def end(self) -> int:
+        """SIGTERM; returns the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE_S)
+
+    def close(self) -> None:
+        """Whatever is left of it."""
+        (self.gate / "hold").unlink(missing_ok=True)
+        self.end()
+        self.client.close()
+        self._threads.shutdown()
+        self._errors.close()
+        assert self.process.stdout is not None
+        self.process.stdout.close()

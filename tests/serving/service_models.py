@@ -1,0 +1,78 @@
+"""Models for the tests, which can be told to misbehave by their input."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+import pliant
+
+RAISES, DIES = 666.0, 999.0
+
+
+class Double(pliant.Model):
+    inputs: ClassVar = {"x": ("float32", (3,))}
+    outputs: ClassVar = {"output": ("float32", (3,))}
+
+    def load(self):
+        self.hold = Path(os.environ["SERVICE_GATE"], "hold")
+        self.held = Path(os.environ["SERVICE_GATE"], "held")
+
+    def predict(self, batch):
+        if (batch == RAISES).any():
+            raise ValueError(f"row {int((batch == RAISES).any(dim=1).nonzero()[0])} is poison")
+        if (batch == DIES).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.hold.exists() and batch.any():  # not while it is warmed up
+            self.held.with_name(f"held-{os.getpid()}").touch()
+            while self.hold.exists():
+                time.sleep(0.005)
+        return batch * 2
+
+
+class Sum(pliant.Model):
+    """Several inputs, several outputs, nothing declared of them."""
+
+    def predict(self, batch):
+        return {"sum": batch["a"] + batch["b"], "difference": batch["a"] - batch["b"]}
+
+
+class Counting(pliant.Model):
+    def predict(self, batch):
+        for number in range(3):
+            yield batch + number
+        if (batch == RAISES).any():
+            raise ValueError("in the middle")
+
+
+class CountingLater(pliant.Model):
+    async def predict(self, batch):
+        for number in range(3):
+            yield batch + number
+
+
+class Crooked(pliant.Model):
+    """Forgets a row."""
+
+    def predict(self, batch):
+        return batch[1:]
+
+
+class Broken(pliant.Model):
+    def load(self):
+        raise RuntimeError("no weights today")
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 2)
+        with torch.no_grad():
+            self.linear.weight.fill_(0.5)
+            self.linear.bias.zero_()
+
+    def forward(self, x):
+        return self.linear(x)
