@@ -45,6 +45,8 @@ def array_from_json(name: str, datatype: str, data: Any) -> np.ndarray[Any, Any]
     wanted = NUMPY[datatype]
     if found.size == 0:
         return found.astype(wanted) if found.dtype.kind == "f" else np.empty(found.shape, wanted)
+    if wanted.kind in "ui" and found.dtype.kind in "fO" and _are_integers(data):
+        return _large_integers(name, datatype, data)
     kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[wanted.kind]
     if found.dtype.kind not in kinds:
         what = {"b": "booleans", "f": "numbers with fractions", "U": "text", "O": "no plain numbers"}
@@ -53,11 +55,28 @@ def array_from_json(name: str, datatype: str, data: Any) -> np.ndarray[Any, Any]
     with np.errstate(over="ignore"):
         taken = found.astype(wanted)
     if wanted.kind in "ui" and not np.array_equal(taken, found):
-        bounds: np.iinfo[Any] = np.iinfo(str(wanted))
-        raise BadRequestError(f"input {name} should be {datatype}: numbers from {bounds.min} to {bounds.max}")
+        raise BadRequestError(_out_of_range(name, datatype))
     if wanted.kind == "f" and not np.isfinite(taken).all():
         raise BadRequestError(f"input {name} should be {datatype}, which cannot hold numbers as large as its data")
     return taken
+
+
+def _are_integers(data: Any) -> bool:
+    """Whether they are, though numpy makes something else of them: numbers of both signs and 64 bits."""
+    flat = np.asarray(data, dtype=object).ravel()
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in flat)
+
+
+def _large_integers(name: str, datatype: str, data: Any) -> np.ndarray[Any, Any]:
+    try:
+        return np.array(data, dtype=NUMPY[datatype])
+    except OverflowError as error:
+        raise BadRequestError(_out_of_range(name, datatype)) from error
+
+
+def _out_of_range(name: str, datatype: str) -> str:
+    bounds: np.iinfo[Any] = np.iinfo(str(NUMPY[datatype]))
+    return f"input {name} should be {datatype}: numbers from {bounds.min} to {bounds.max}"
 
 
 def bytes_from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> bytes:
