@@ -18,11 +18,11 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Start a service of a class of service_models.py, or of any other target."""
     mark, started = uuid.uuid4().hex, []
 
-    def start(target: str, *options: str) -> Service:
+    def start(target: str, *options: str, home: Path | None = None) -> Service:
         path = target if "." in target else f"{MODELS}:{target}"
         directory = tmp_path / f"service{len(started)}"
         directory.mkdir()
-        started.append(Service(directory, mark, path, *options))
+        started.append(Service(directory, mark, path, *options, home=home))
         return started[-1]
 
     yield start

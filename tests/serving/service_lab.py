@@ -29,10 +29,10 @@ def wait_until(condition: Callable[[], object], what: str) -> object:
 class Service:
     """``pliant serve`` in a home of its own."""
 
-    def __init__(self, directory: Path, mark: str, target: str, *options: str) -> None:
+    def __init__(self, directory: Path, mark: str, target: str, *options: str, home: Path | None = None) -> None:
         self.gate = directory / "gate"
         self.gate.mkdir()
-        self.home = directory / "home"
+        self.home = home or directory / "home"
         environment = {
             **os.environ, "PLIANT_HOME": str(self.home), "SERVICE_GATE": str(self.gate), MARK: mark,
         }  # fmt: skip
@@ -61,6 +61,18 @@ class Service:
     def stderr(self) -> str:
         """So far."""
         return Path(self._errors.name).read_text()
+
+    @property
+    def log(self) -> str:
+        """The router's, so far."""
+        return (self.home / "services" / "model" / "router.log").read_text()
+
+    @property
+    def router(self) -> int:
+        """Its pid."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        (pid,) = (int(child) for child in children)
+        return pid
 
     def wait_ready(self) -> "Service":
         """Until the model is loaded."""

@@ -203,6 +203,17 @@ def test_replicas_of_an_earlier_router_are_found_again():
     assert state.scale(3, 0.2) == [StartReplica(8)]
 
 
+def test_replicas_that_are_known_to_come_are_not_replaced():
+    state = RouteState(RULES)
+    state.found(4, 0.0)
+    state.found(6, 0.0)
+    assert state.replica_ready(2, 0.0) == []
+    assert state.replica_died(2, "it had ended", 0.0) == []
+    assert state.scale(3, 0.1) == [StartReplica(7)]
+    assert state.replica_ready(6, 0.2) == []
+    assert state.replica_died(4, "it had ended", 0.2) == [StartReplica(8)]
+
+
 class Checked:
     """Drives one state with random events, and knows what must be true."""
 

@@ -40,7 +40,7 @@ def test_a_replica_is_stopped_while_it_computes(serve):
     (service.gate / "hold").unlink()
     assert answer.result().json() == [[2, 2, 2]]
     assert not is_alive(pid)
-    assert "it was stopped by a signal" in service.stderr
+    assert "it was stopped by a signal" in service.log
 
 
 def test_killed_again_and_again_under_load_no_request_fails(serve):
@@ -67,7 +67,7 @@ def test_killed_again_and_again_under_load_no_request_fails(serve):
     for thread in threads:
         thread.join()
     assert kills >= 5
-    assert service.stderr.count("is gone") >= kills
+    assert service.log.count("is gone") >= kills
     assert set(found) == {(200, "[[2.0,4.0,6.0]]")}
     assert service.status()["requests"] == 0
 
@@ -183,3 +183,41 @@ def test_the_template_dies_and_the_service_goes_on(serve):
     service.wait_held(2)  # a second replica, of the next template
     service.release()
     assert [answer.result().status_code for answer in answers] == [200, 200]
+
+
+def test_the_router_is_killed_and_the_next_one_finds_its_replicas(serve):
+    service = serve("Double", "--replicas", "2", "--idle", "60")
+    before = {replica["pid"] for replica in service.wait_replicas(2)}
+    killed = service.router
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: not is_alive(killed), "the router is gone")
+    assert service.later([[1, 1, 1]]).result().json() == [[2, 2, 2]]  # it waited in the port's queue
+    assert {replica["pid"] for replica in service.wait_replicas(2)} == before
+    assert service.router != killed
+    assert "another one takes over" in service.stderr
+    # The template is no child of this router, but what becomes of it is seen.
+    template = int(Path(f"/proc/{min(before)}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(template, signal.SIGKILL)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    assert service.predict([[1, 1, 1]]).status_code == 200
+    assert not {replica["pid"] for replica in service.wait_replicas(2)} & before
+
+
+def test_replicas_of_an_earlier_service_of_that_name_are_sent_away(begin, serve):
+    first = serve("Double", "--replicas", "1")
+    (old,) = first.wait_replicas(1)
+    for pid in (first.process.pid, first.router):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: first.process.poll() is not None, "all that looked after it is gone")
+    assert is_alive(old["pid"])
+    second = begin("Sum", home=first.home).wait_ready()
+    wait_until(lambda: not is_alive(old["pid"]), "the old replica has gone")
+    assert second.predict({"a": [[1]], "b": [[2]]}).json() == {"sum": [[3]], "difference": [[-1]]}
+
+
+def test_two_services_of_one_name(begin, serve):
+    first = serve("Double")
+    second = begin("Double", home=first.home)
+    assert second.process.wait(30) == 2
+    assert "a service model is running already" in second.stderr

@@ -1,158 +1,142 @@
-"""``pliant serve``: a model on as many replicas as its requests need, in the foreground."""
+"""``pliant serve``: a model on as many replicas as its requests need, in the foreground.
+
+This process holds the port and looks after the router, which does everything else: when the router is killed, the next
+one finds the replicas that there are, and connections that come in between wait in the port's queue.
+"""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
+import contextlib
 import fcntl
-import importlib
 import os
-import re
+import signal
+import socket
+import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from pliant.cli.exit_codes import ERROR, OK
 from pliant.cli.output import note, print_json_line, problem
-from pliant.cli.parsing import verb_parser
-from pliant.cli.run_options import seconds, whole_number
+from pliant.cli.serve_options import serve_parser, spec_of
 from pliant.config import Home, home_dir
 from pliant.errors import ConfigError
-from pliant.wire.service_api import ServiceSpec
+from pliant.wire.service_api import RouterReport, ServiceSpec, write_spec
 
-_EXAMPLE = """
-pliant serve digits.py:Digits
-pliant serve digits.pt --replicas 1:4 --port 8080
-pliant serve net.py:Net --checkpoint runs/train/step-00001000"""
+_MOST_DEATHS = 3
+"""Routers that may die within ``_CALM_S`` of their start, one after the other."""
+_CALM_S = 10.0
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
-    given = _parser().parse_args(argv)
+    given = serve_parser().parse_args(argv)
     spec = spec_of(given)
     directory = Home(home_dir()).service(spec.name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(directory, spec.name), _listening(spec) as port:
+        url = f"http://{spec.host}:{port.getsockname()[1]}"
+        note(f"service {spec.name} at {url}: loading {spec.target}")
+        write_spec(directory, spec)
+        return _Supervisor(spec, directory, port, url=url, as_json=given.json).run()
+
+
+class _Supervisor:
+    """Runs the router, again if it is killed, until it is told to end."""
+
+    def __init__(self, spec: ServiceSpec, directory: Path, port: socket.socket, *, url: str, as_json: bool) -> None:
+        self._spec, self._directory, self._port = spec, directory, port
+        self._url, self._json = url, as_json
+        self._router: subprocess.Popen[str] | None = None
+        self._ending = False
+        self._told = False
+
+    def run(self) -> int:
+        """Returns the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        deaths = 0
+        while True:
+            began_s = time.monotonic()
+            code = self._run_once()
+            if code >= 0 or self._ending:
+                break
+            deaths = deaths + 1 if time.monotonic() - began_s < _CALM_S else 1
+            how = signal.Signals(-code).name
+            if deaths >= _MOST_DEATHS:
+                note(f"error: the router was ended by {how} {deaths} times in a row; see {self._directory}/router.log")
+                return ERROR
+            note(f"the router was ended by {how}; another one takes over")
+        if code == 0:
+            note(f"service {self._spec.name} has ended")
+        return OK if code == 0 else ERROR
+
+    def _run_once(self) -> int:
+        descriptor = self._port.fileno()
+        command = [sys.executable, "-P", "-m", "pliant.serving.server", str(self._directory), str(descriptor)]
+        with (self._directory / "router.log").open("ab") as log:
+            self._router = subprocess.Popen(
+                command,
+                pass_fds=[descriptor],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C comes to this process, which passes it on once
+            )
+        with self._router:
+            assert self._router.stdout is not None
+            for line in self._router.stdout:
+                self._tell(msgspec.json.decode(line, type=RouterReport))
+            return self._router.wait()
+
+    def _tell(self, report: RouterReport) -> None:
+        if report.problem:
+            note(f"error: {report.problem}")
+        elif report.loaded and not self._told:
+            self._told = True
+            spec = self._spec
+            bounds = f"{spec.least} to {spec.most} replicas, {spec.concurrency:g} requests each"
+            note(f"service {spec.name} is ready: {bounds}; Ctrl-C ends it")
+            if self._json:
+                print_json_line({"name": spec.name, "url": self._url, "pid": os.getpid()})
+        elif report.note:
+            note(report.note)
+
+    def _end(self, *_: object) -> None:
+        self._ending = True
+        if self._router is not None and self._router.poll() is None:
+            self._router.send_signal(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, name: str) -> Iterator[None]:
+    """One service of a name at a time."""
     with (directory / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(
-                problem(f"a service {spec.name} is running already", "give this one another --name, or end that one")
+                problem(f"a service {name} is running already", "give this one another --name, or end that one")
             ) from None
-        # Loaded here: the server's modules would make every other verb slower.
-        server: Any = importlib.import_module("pliant.serving.server")
-        listening = server.listen(spec)
-        url = f"http://{spec.host}:{listening.getsockname()[1]}"
-        note(f"service {spec.name} at {url}: loading {spec.target}")
-        failed: list[str] = []
-
-        def loaded(router: Any) -> None:
-            if router.state.broken:
-                failed.append(router.state.broken)
-                note(f"error: {router.state.broken}")
-                os.kill(os.getpid(), 15)
-                return
-            bounds = f"{spec.least} to {spec.most} replicas"
-            note(f"service {spec.name} is ready: {bounds}, {spec.concurrency:g} requests each; Ctrl-C ends it")
-            if given.json:
-                print_json_line({"name": spec.name, "url": url, "pid": os.getpid()})
-
-        asyncio.run(server.serve(spec, directory, listening=listening, loaded=loaded))
-    if failed:
-        return ERROR
-    note(f"service {spec.name} has ended")
-    return OK
+        yield
 
 
-def spec_of(given: argparse.Namespace) -> ServiceSpec:
-    """The options as a spec.
+def _listening(spec: ServiceSpec) -> socket.socket:
+    """The HTTP port.
 
     Raises:
-        ConfigError: Lists every problem.
+        ConfigError: It is taken, or may not be used.
     """
-    problems: list[str] = []
-    file, _, attribute = given.target.rpartition(":") if _has_name(given.target) else (given.target, "", "")
-    path = Path(file).absolute()
-    if not path.is_file():
-        problems.append(problem(f"there is no file {path}", "pliant serve FILE.py:CLASS, or a TorchScript archive"))
-    name = given.name if given.name is not None else (attribute or path.stem).lower()
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
-        problems.append(problem(f"--name is {name!r}", "letters, digits, '.', '_' and '-', at most 63"))
-    least, most = _bounds(given.replicas, problems)
-    port = whole_number("--port", given.port, problems, least=0)
-    if port > 65535:
-        problems.append(f"--port is {port}, more than 65535")
-    checkpoint = "" if given.checkpoint is None else str(Path(given.checkpoint).absolute())
-    if checkpoint and not Path(checkpoint).is_dir():
-        problems.append(problem(f"--checkpoint {checkpoint} is no directory", "a directory step-... of a training job"))
-    spec = ServiceSpec(
-        name=name,
-        target=f"{path}:{attribute}" if attribute else str(path),
-        python=sys.executable,
-        directory=str(Path.cwd()),
-        host=given.host,
-        port=port,
-        least=least,
-        most=most,
-        concurrency=float(whole_number("--target", given.concurrency, problems)),
-        batch=whole_number("--batch", given.batch, problems),
-        most_waiting=whole_number("--queue", given.queue, problems),
-        idle_s=seconds("--idle", given.idle, problems),
-        timeout_s=seconds("--timeout", given.timeout, problems),
-        threads=whole_number("--threads", given.threads, problems),
-        checkpoint=checkpoint,
-        api_key=os.environ.get("PLIANT_API_KEY", ""),
-    )
-    if problems:
-        raise ConfigError(problems)
-    return spec
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = verb_parser(
-        "serve",
-        "Serve a model on as many replicas as its requests need, down to none. $PLIANT_API_KEY, if set, is the key "
-        "that every request must carry.",
-        example=_EXAMPLE,
-    )
-    parser.add_argument(
-        "target",
-        metavar="FILE[:CLASS]",
-        help="a .py file with a pliant.Model or a torch.nn.Module; TorchScript (.pt); torch.export (.pt2)",
-    )
-    parser.add_argument("--name", help="of the service (default: the class, or the file)")
-    parser.add_argument("--replicas", metavar="MIN:MAX", default="0:4", help="2 means 2:2 (default: 0:4)")
-    parser.add_argument("--port", default="0", help="default: any that is free")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--batch", metavar="N", default="32", help="most rows of a batch (default: 32)")
-    parser.add_argument(
-        "--target",
-        metavar="N",
-        dest="concurrency",
-        default="8",
-        help="requests at a time for each replica (default: 8)",
-    )
-    parser.add_argument("--queue", metavar="N", default="1024", help="most rows that wait (default: 1024)")
-    parser.add_argument("--idle", metavar="S", default="10", help="without a request for so long: MIN (default: 10)")
-    parser.add_argument("--timeout", metavar="S", default="30", help="for a request (default: 30)")
-    parser.add_argument("--threads", metavar="N", default="1", help="intra-op threads of a replica (default: 1)")
-    parser.add_argument("--checkpoint", metavar="DIR", help="a training job's checkpoint, for self.weights(...)")
-    return parser
-
-
-def _has_name(target: str) -> bool:
-    _, colon, name = target.rpartition(":")
-    return bool(colon) and name.isidentifier()
-
-
-def _bounds(text: str, problems: list[str]) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,4})(?::(\d{1,4}))?", text)
-    if found is None:
-        problems.append(problem(f"--replicas {text} is not a number or MIN:MAX", "for example --replicas 0:4"))
-        return 0, 1
-    least = int(found[1])
-    most = int(found[2]) if found[2] is not None else least
-    if not 0 <= least <= most or most < 1:
-        problems.append(problem(f"--replicas {text}", "MIN at least 0, MAX at least 1 and not below MIN"))
-    return least, most
+    try:
+        return socket.create_server((spec.host, spec.port), backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            problem(
+                f"cannot listen on {spec.host}:{spec.port}: {error.strerror or error}",
+                "another --port, or none for any that is free",
+            )
+        ) from error

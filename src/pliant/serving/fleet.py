@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from pliant.wire.replica_messages import (
     BatchAnswer,
     BatchRaised,
     EndReplica,
+    EndTemplate,
     ForkReplica,
     Frame,
     Part,
@@ -27,6 +29,8 @@ from pliant.wire.service_api import ServiceSpec
 
 _log = logging.getLogger(__name__)
 _TEMPLATE = 0
+RETURN_S = 1.0
+"""How long a template of an earlier router, which looks for the next one ten times a second, is waited for."""
 
 
 class FleetOwner(Protocol):
@@ -37,6 +41,9 @@ class FleetOwner(Protocol):
 
     def cannot_load(self, why: str) -> None:
         """There will be none."""
+
+    def replica_found(self, replica: int) -> None:
+        """An earlier router has started it; it will come, or it is gone."""
 
     def replica_came(self, replica: int) -> None:
         """It can compute."""
@@ -57,6 +64,7 @@ class Fleet:
     def __init__(self, owner: FleetOwner, spec: ServiceSpec, directory: Path, *, version: int) -> None:
         self._owner = owner
         self._path = directory / "router.sock"
+        self._launch = spec.launch
         self._process = TemplateProcess(spec, directory, version, self._template_ended)
         self._template: Link | None = None
         self._loaded = False
@@ -64,18 +72,28 @@ class Fleet:
         self._to_fork: list[int] = []
         self._unwanted: set[int] = set()
         self._server: asyncio.Server | None = None
+        self._came, self._gone = asyncio.Event(), asyncio.Event()
 
     # ------------------------------------------------------------ from the start to the end
 
     async def start(self) -> None:
-        """Listen for replicas, and start the template."""
+        """Listen for replicas, and start the template, unless that of an earlier router comes back."""
+        survivors = self._path.exists()
         self._server = await listen(self, self._path)
-        await self._process.start()
+        if survivors:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._came.wait(), RETURN_S)
+        if self._template is not None:
+            await self._process.came_back(self._gone)
+        else:
+            await self._process.start()
 
     async def end(self) -> None:
         """End whatever still runs."""
         for link in self._links.values():
             link.kill()
+        if self._template is not None:
+            self._template.send(EndTemplate())
         await self._process.end()
         if self._server is not None:
             self._server.close()
@@ -135,6 +153,10 @@ class Fleet:
                 self._owner.answered(link.who, head, payload)
             case BatchRaised() if link.who:
                 self._owner.raised(link.who, head)
+            case ReplicaHello(launch=launch) if launch != self._launch:
+                link.send(EndReplica())
+            case TemplateHello(launch=launch) if launch != self._launch:
+                link.send(EndTemplate())
             case ReplicaHello(replica, pid):
                 link.introduce(replica, pid)
                 self._replica_came(link, replica)
@@ -155,6 +177,7 @@ class Fleet:
         """A connection has ended: a replica that is gone, or a template."""
         if link is self._template:
             self._template = None
+            self._gone.set()
         elif link.who and self._links.get(link.who) is link:
             self._owner.replica_gone(link.who, "its connection has ended")
 
@@ -168,6 +191,9 @@ class Fleet:
 
     def _template_came(self, link: Link, hello: TemplateHello) -> None:
         self._template, self._loaded = link, True
+        self._came.set()
+        for replica in sorted(hello.replicas.keys() - self._links.keys()):
+            self._owner.replica_found(replica)
         waiting, self._to_fork = self._to_fork, []
         for replica in waiting:
             self.fork(replica)

@@ -57,7 +57,8 @@ class RouteState:
         self._requests: dict[int, Request] = {}
         self._lots: deque[tuple[Request, ...]] = deque()
         self._free: list[int] = []
-        self._wanted = 0
+        self._wanted: int | None = None
+        """None: nobody has said yet; as many as there are."""
         self._numbers = 0
         self._early_deaths = 0
 
@@ -134,6 +135,11 @@ class RouteState:
             half = len(rest) // 2
             self._lots.extendleft([tuple(rest[half:]), tuple(rest[:half])])
         return decisions + self._freed(replica, now_s)
+
+    def found(self, replica_id: int, now_s: float) -> None:
+        """An earlier router has started this one: it counts as starting, until it is ready or has died."""
+        self._numbers = max(self._numbers, replica_id)
+        self.replicas.setdefault(replica_id, Replica(replica_id, since_s=now_s))
 
     def replica_ready(self, replica_id: int, now_s: float) -> list[Decision]:
         """It can compute. One that is not known, of an earlier router, becomes known."""
@@ -235,7 +241,7 @@ class RouteState:
 
     def _level(self, now_s: float) -> list[Decision]:
         """Start or let go as many as are missing or too many."""
-        wanted = self._wanted
+        wanted = self._wanted if self._wanted is not None else len(self.replicas)
         if self.stopping:
             wanted = min(max(wanted, 1), len(self.replicas) or 1) if self._requests else 0
         able = [replica for replica in self.replicas.values() if not replica.draining]

@@ -207,6 +207,12 @@ class Router:
         self._carry_out(self.state.unable(why))
         self.loaded.set()
 
+    def replica_found(self, replica: int) -> None:
+        """An earlier router has started it; it will come, or it is gone."""
+        now_s = time.monotonic()
+        self.meter.asked(replica, now_s)
+        self.state.found(replica, now_s)
+
     def replica_came(self, replica: int) -> None:
         """It can compute."""
         now_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""A service's router process, from its port to its end."""
+"""A service's router process: ``python -m pliant.serving.server DIRECTORY DESCRIPTOR``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import uvicorn
 
-from pliant.errors import ConfigError
 from pliant.serving.front import Front
 from pliant.serving.router import Router
-from pliant.wire.service_api import ServiceSpec
+from pliant.wire.service_api import RouterReport, ServiceSpec, read_spec
 
 DRAIN_S = 30.0
 _log = logging.getLogger(__name__)
@@ -30,45 +31,51 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(
-    spec: ServiceSpec, directory: Path, *, listening: socket.socket, loaded: Callable[[Router], None]
-) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. ``loaded`` is called when the model is, or cannot be.
-
-    Requests that come before that wait.
-    """
+async def serve(spec: ServiceSpec, directory: Path, *, listening: socket.socket) -> int:
+    """Serve until SIGTERM, then drain; returns the exit code. Requests that come before the model is loaded wait."""
     router = Router(spec, directory)
     config = uvicorn.Config(
         Front(router), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=60, backlog=2048,
     )  # fmt: skip
     server = _Server(config)
     ending = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ending.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     await router.start()
     running = asyncio.create_task(server.serve(sockets=[listening]))
-    telling = asyncio.create_task(_tell(router, loaded))
+    telling = asyncio.create_task(_tell(router, ending))
     await ending.wait()
     telling.cancel()
+    broken = router.signature is None and bool(router.state.broken)
     _log.info("stopping: %d requests are under way", len(router.state))
     await router.stop(drain_s=DRAIN_S)
     server.should_exit = True
     await running
+    return 1 if broken else 0
 
 
-async def _tell(router: Router, loaded: Callable[[Router], None]) -> None:
+async def _tell(router: Router, ending: asyncio.Event) -> None:
+    """Say that the model is loaded; or why not, and end."""
     await router.loaded.wait()
-    loaded(router)
+    if router.state.broken:
+        _say(RouterReport(problem=router.state.broken))
+        ending.set()
+    else:
+        _say(RouterReport(loaded=True))
 
 
-def listen(spec: ServiceSpec) -> socket.socket:
-    """The HTTP port.
+def _say(report: RouterReport) -> None:
+    with contextlib.suppress(BrokenPipeError):  # nobody looks after it any more
+        print(msgspec.json.encode(report).decode(), flush=True)
 
-    Raises:
-        ConfigError: It is taken, or may not be used.
-    """
-    try:
-        return socket.create_server((spec.host, spec.port), backlog=2048)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {spec.host}:{spec.port}: {error.strerror or error}") from error
+
+def main() -> int:
+    """The process: ``DIRECTORY DESCRIPTOR``, the service's directory and the listening socket that it inherits."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    directory, descriptor = Path(sys.argv[1]), int(sys.argv[2])
+    listening = socket.socket(fileno=descriptor)
+    return asyncio.run(serve(read_spec(directory), directory, listening=listening))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

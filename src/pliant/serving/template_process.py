@@ -29,6 +29,10 @@ class TemplateProcess:
         await self._launch()
         self._watching = asyncio.create_task(self._watch())
 
+    async def came_back(self, gone: asyncio.Event) -> None:
+        """Another router has started it. It is no child of this one: that it dies is seen by its connection's end."""
+        self._watching = asyncio.create_task(self._replace(gone))
+
     async def end(self) -> None:
         """End it."""
         if self._watching is not None:
@@ -44,6 +48,11 @@ class TemplateProcess:
             self._process.kill()
             await self._process.wait()
 
+    async def _replace(self, gone: asyncio.Event) -> None:
+        await gone.wait()
+        await self._launch()
+        await self._watch()
+
     async def _watch(self) -> None:
         while True:
             assert self._process is not None
@@ -56,7 +65,7 @@ class TemplateProcess:
         spec = self._spec
         words = ["-P", "-m", "pliant.serving.replica.template", "--target", spec.target]
         words += ["--socket", str(self._directory / "router.sock"), "--logs", str(self._directory)]
-        words += ["--version", str(self._version), "--threads", str(spec.threads)]
+        words += ["--version", str(self._version), "--launch", spec.launch, "--threads", str(spec.threads)]
         words += ["--checkpoint", spec.checkpoint] if spec.checkpoint else []
         descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:

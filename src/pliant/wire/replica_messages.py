@@ -37,6 +37,7 @@ class ReplicaHello(Frame, frozen=True):
     replica: int
     pid: int
     version: int
+    launch: str
 
 
 class BatchAnswer(Frame, frozen=True):
@@ -65,6 +66,7 @@ class TemplateHello(Frame, frozen=True):
 
     pid: int
     version: int
+    launch: str
     signature: Signature
     load_s: float
     replicas: dict[int, int] = {}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -39,6 +42,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     most_body_bytes: int = 64 << 20
     api_key: str = ""
     """Empty: none is wanted."""
+    launch: str = ""
+    """Which start of a service of this name: replicas of an earlier one are sent away."""
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True):
@@ -65,3 +70,25 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     refused: int
     problem: str = ""
     """Why it cannot answer."""
+
+
+class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line that the router's process prints for whoever looks after it."""
+
+    loaded: bool = False
+    problem: str = ""
+    """It cannot serve, and ends."""
+    note: str = ""
+
+
+def write_spec(directory: Path, spec: ServiceSpec) -> None:
+    """Put the spec where the router finds it; readable by its owner alone, because of the API key."""
+    fresh = directory / f".service.{secrets.token_hex(4)}"
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(msgspec.json.encode(spec))
+    fresh.replace(directory / "service.json")
+
+
+def read_spec(directory: Path) -> ServiceSpec:
+    """What :func:`write_spec` wrote."""
+    return msgspec.json.decode((directory / "service.json").read_bytes(), type=ServiceSpec)

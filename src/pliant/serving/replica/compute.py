@@ -35,10 +35,10 @@ _log = logging.getLogger(__name__)
 class Replica:
     """One replica process, from its fork to its end. Blocking; one thread."""
 
-    def __init__(self, model: Model, path: Path, *, number: int, version: int) -> None:
+    def __init__(self, model: Model, path: Path, *, number: int, version: int, launch: str) -> None:
         self._model = model
         self._path = path
-        self._hello = ReplicaHello(number, os.getpid(), version)
+        self._hello = ReplicaHello(number, os.getpid(), version, launch)
         self._socket: FrameSocket[Any] = FrameSocket(ToReplica)
 
     def run(self) -> None:

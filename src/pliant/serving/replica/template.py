@@ -19,6 +19,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 import torch
 
 from pliant.errors import PliantError
@@ -62,9 +63,7 @@ class Template:
                 self._socket.connect(self._path)
                 known = {replica: pid for pid, replica in self._children.items()}
                 hello = self._hello
-                self._socket.send(
-                    TemplateHello(hello.pid, hello.version, hello.signature, hello.load_s, replicas=known)
-                )
+                self._socket.send(msgspec.structs.replace(hello, replicas=known))
                 while self._serve_one():
                     pass
                 return
@@ -107,7 +106,8 @@ class Template:
             self._socket.close()
             redirect(self._logs / f"r{replica}.log")
             torch.manual_seed(int.from_bytes(os.urandom(8), "little", signed=True))
-            Replica(self._model, self._path, number=replica, version=self._hello.version).run()
+            hello = self._hello
+            Replica(self._model, self._path, number=replica, version=hello.version, launch=hello.launch).run()
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -173,6 +173,7 @@ def main() -> int:
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--logs", type=Path, required=True)
     parser.add_argument("--version", type=int, required=True)
+    parser.add_argument("--launch", required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--checkpoint", type=Path)
     args = parser.parse_args()
@@ -188,7 +189,7 @@ def main() -> int:
         return 1
     gc.collect()
     gc.freeze()
-    hello = TemplateHello(os.getpid(), args.version, signature, time.monotonic() - began_s)
+    hello = TemplateHello(os.getpid(), args.version, args.launch, signature, time.monotonic() - began_s)
     Template(model, hello, path=args.socket, logs=args.logs).run()
     return 0
 
