@@ -76,3 +76,16 @@ class Net(torch.nn.Module):
 
     def forward(self, x):
         return self.linear(x)
+
+
+class Wide(pliant.Model):
+    """Wide enough for the number of rows to change the order of additions."""
+
+    inputs: ClassVar = {"x": ("float32", (64,))}
+
+    def load(self):
+        torch.manual_seed(0)
+        self.net = torch.nn.Sequential(torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 64)).eval()
+
+    def predict(self, batch):
+        return self.net(batch)

@@ -58,6 +58,7 @@ def spec_of(given: argparse.Namespace) -> ServiceSpec:
         timeout_s=seconds("--timeout", given.timeout, problems),
         threads=whole_number("--threads", given.threads, problems),
         checkpoint=checkpoint,
+        exact=given.exact,
         launch=secrets.token_hex(8),
         api_key=os.environ.get("PLIANT_API_KEY", ""),
     )
@@ -90,6 +91,11 @@ def serve_parser() -> argparse.ArgumentParser:
         dest="concurrency",
         default="8",
         help="requests at a time for each replica (default: 8)",
+    )
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="the same bits for an input, whatever batch it falls into: pads all to --batch",
     )
     parser.add_argument("--queue", metavar="N", default="1024", help="most rows that wait (default: 1024)")
     parser.add_argument("--idle", metavar="S", default="10", help="without a request for so long: MIN (default: 10)")

@@ -66,6 +66,7 @@ class TemplateProcess:
         words = ["-P", "-m", "pliant.serving.replica.template", "--target", spec.target]
         words += ["--socket", str(self._directory / "router.sock"), "--logs", str(self._directory)]
         words += ["--version", str(self._version), "--launch", spec.launch, "--threads", str(spec.threads)]
+        words += ["--tile", str(spec.batch)] if spec.exact else []
         words += ["--checkpoint", spec.checkpoint] if spec.checkpoint else []
         descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:

@@ -32,6 +32,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: int = 32
     """Most rows of a batch."""
     batch_wait_s: float = 0.0
+    exact: bool = False
+    """Every batch is padded to ``batch`` rows, so that an answer does not depend on what else is in the batch."""
     idle_s: float = 10.0
     threads: int = 1
     checkpoint: str = ""

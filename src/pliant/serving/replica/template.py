@@ -22,9 +22,10 @@ from typing import Any, NoReturn
 import msgspec
 import torch
 
-from pliant.errors import PliantError
+from pliant.errors import ConfigError, PliantError
 from pliant.serving.replica.arrays import tensors_of
 from pliant.serving.replica.compute import Replica, warm_up
+from pliant.serving.replica.exact import Tiled
 from pliant.serving.replica.loading import find_model, signature_of
 from pliant.serving.replica.model import Model
 from pliant.serving.replica.sockets import FrameSocket, RouterGoneError
@@ -142,7 +143,7 @@ def example_of(signature: Signature) -> dict[str, torch.Tensor] | None:
     return tensors_of(heads, bytes(sum(head.size_bytes for head in heads)))
 
 
-def load(target: str, checkpoint: Path | None) -> tuple[Model, Signature]:
+def load(target: str, checkpoint: Path | None, *, tile: int = 0) -> tuple[Model, Signature]:
     """Find, load and warm up.
 
     Raises:
@@ -153,6 +154,10 @@ def load(target: str, checkpoint: Path | None) -> tuple[Model, Signature]:
     model.checkpoint = checkpoint
     model.load()
     example = example_of(signature)
+    if tile:
+        if signature.streams:
+            raise ConfigError(f"{target} yields its answers, one request at a time: there is no batch for --exact")
+        model = Tiled(model, tile)
     if example is not None:
         warm_up(model, example)
     return model, signature
@@ -175,13 +180,14 @@ def main() -> int:
     parser.add_argument("--version", type=int, required=True)
     parser.add_argument("--launch", required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--tile", type=int, default=0, help="rows that every batch is padded to; 0: none")
     parser.add_argument("--checkpoint", type=Path)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
     torch.set_num_threads(args.threads)
     began_s = time.monotonic()
     try:
-        model, signature = load(args.target, args.checkpoint)
+        model, signature = load(args.target, args.checkpoint, tile=args.tile)
     except Exception as error:
         text = str(error) if isinstance(error, PliantError) else traceback.format_exc()
         _log.error("the model could not be loaded:\n%s", text)
