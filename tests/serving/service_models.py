@@ -89,3 +89,22 @@ class Wide(pliant.Model):
 
     def predict(self, batch):
         return self.net(batch)
+
+
+class Scale(torch.nn.Module):
+    """One weight: a version is told by its answers."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(()))
+
+
+class Scaled(pliant.Model):
+    inputs: ClassVar = {"x": ("float32", (2,))}
+
+    def load(self):
+        self.net = self.weights(Scale())
+
+    def predict(self, batch):
+        time.sleep(0.002)
+        return batch * self.net.factor

@@ -14,7 +14,7 @@ from pliant.testing.processes import is_alive
 
 
 def replica_logs(service):
-    return "".join(path.read_text() for path in (service.home / "services" / "model").glob("r*.log"))
+    return "".join(path.read_text() for path in (service.home / "services" / "model").glob("v*/r*.log"))
 
 
 def test_a_replica_is_killed_while_it_computes(serve):

@@ -24,6 +24,7 @@ VERBS = {
     "events": "show what happened to a job, and what each event cost",
     "verify": "prove that a script ends with the same bits whatever happens, or name what breaks that",
     "serve": "serve a model on as many replicas as its requests need",
+    "push": "give a service other weights, without a gap",
     "up": "start the coordinator and leave it running",
     "down": "end the coordinator",
 }

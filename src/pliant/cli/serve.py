@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     with _locked(directory, spec.name), _listening(spec) as port:
         url = f"http://{spec.host}:{port.getsockname()[1]}"
         note(f"service {spec.name} at {url}: loading {spec.target}")
-        write_spec(directory, spec)
+        write_spec(directory, msgspec.structs.replace(spec, port=port.getsockname()[1]))
         return _Supervisor(spec, directory, port, url=url, as_json=given.json).run()
 
 

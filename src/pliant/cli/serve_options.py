@@ -35,7 +35,7 @@ def spec_of(given: argparse.Namespace) -> ServiceSpec:
     name = given.name if given.name is not None else (attribute or path.stem).lower()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
         problems.append(problem(f"--name is {name!r}", "letters, digits, '.', '_' and '-', at most 63"))
-    least, most = _bounds(given.replicas, problems)
+    least, most = replica_bounds("--replicas", given.replicas, problems)
     port = whole_number("--port", given.port, problems, least=0)
     if port > 65535:
         problems.append(f"--port is {port}, more than 65535")
@@ -60,6 +60,7 @@ def spec_of(given: argparse.Namespace) -> ServiceSpec:
         checkpoint=checkpoint,
         exact=given.exact,
         launch=secrets.token_hex(8),
+        admin_token=secrets.token_urlsafe(24),
         api_key=os.environ.get("PLIANT_API_KEY", ""),
     )
     if problems:
@@ -110,13 +111,14 @@ def _has_name(target: str) -> bool:
     return bool(colon) and name.isidentifier()
 
 
-def _bounds(text: str, problems: list[str]) -> tuple[int, int]:
+def replica_bounds(option: str, text: str, problems: list[str]) -> tuple[int, int]:
+    """MIN and MAX; something harmless where they are wrong, and a problem more."""
     found = re.fullmatch(r"(\d{1,4})(?::(\d{1,4}))?", text)
     if found is None:
-        problems.append(problem(f"--replicas {text} is not a number or MIN:MAX", "for example --replicas 0:4"))
+        problems.append(problem(f"{option} {text} is not a number or MIN:MAX", f"for example {option} 0:4"))
         return 0, 1
     least = int(found[1])
     most = int(found[2]) if found[2] is not None else least
     if not 0 <= least <= most or most < 1:
-        problems.append(problem(f"--replicas {text}", "MIN at least 0, MAX at least 1 and not below MIN"))
+        problems.append(problem(f"{option} {text}", "MIN at least 0, MAX at least 1 and not below MIN"))
     return least, most

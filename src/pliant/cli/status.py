@@ -1,20 +1,26 @@
-"""``pliant status``: all jobs, or one with its workers."""
+"""``pliant status``: all jobs and services, or one with its workers or replicas."""
 
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from pliant.cli.exit_codes import OK
-from pliant.cli.output import note, print_json
+from pliant.cli.output import note, print_json, print_json_line
 from pliant.cli.parsing import verb_parser
 from pliant.cli.report_files import write_report
+from pliant.cli.service_client import ServiceClient, all_services, running_service
 from pliant.config import Home, home_dir
+from pliant.dashboard.service_text import service_line, service_text, services_text
 from pliant.dashboard.status_text import job_text, jobs_text
 from pliant.errors import ConfigError
+from pliant.wire.api import JobStatus
 from pliant.wire.http import Client, await_coordinator, no_coordinator
 
+_LOOK_S = 0.5
+"""Between two looks at a service."""
 _EXAMPLE = """
 pliant status
 pliant status train --watch
@@ -24,8 +30,8 @@ pliant status train --json
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
-    parser = verb_parser("status", "Show all jobs, or one job and its workers.", example=_EXAMPLE)
-    parser.add_argument("name", nargs="?", help="name of a job (default: all)")
+    parser = verb_parser("status", "Show all jobs and services, or one and its workers or replicas.", example=_EXAMPLE)
+    parser.add_argument("name", nargs="?", help="name of a job or service (default: all)")
     parser.add_argument("--watch", action="store_true", help="show it live until it ends")
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write the report so far there, and a page beside it"
@@ -36,6 +42,9 @@ def main(argv: Sequence[str]) -> int:
         if given.watch or given.report is not None:
             raise ConfigError("--watch and --report need the name of a job")
         return _all(home, as_json=given.json)
+    service = running_service(home, given.name)
+    if service is not None:
+        return _service(service, watches=given.watch, as_json=given.json)
     with Client.of(home) as client:
         status = client.job(given.name)
         report = None if given.report is None else client.report(given.name)
@@ -54,18 +63,41 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _all(home: Home, *, as_json: bool) -> int:
-    if await_coordinator(home) is None:
-        # A fact and not a failure: without a coordinator there is no job.
-        note(f"{no_coordinator(home)}; no job is known")
-        if as_json:
-            print_json([])
-        return OK
-    with Client.of(home) as client:
-        jobs = client.list_jobs()
-    if as_json:
-        print_json(jobs)
-    elif jobs:
-        print(jobs_text(jobs))
+    """Jobs, then services."""
+    jobs: list[JobStatus] = []
+    services = list(all_services(home))
+    if await_coordinator(home) is not None:
+        with Client.of(home) as client:
+            jobs = client.list_jobs()
+        why = "no jobs"
     else:
-        note("no jobs")
+        # A fact and not a failure: without a coordinator there is no job.
+        why = f"{no_coordinator(home)}; no job is known"
+    if not jobs and not (services and why == "no jobs"):
+        note(why)
+    if as_json:
+        print_json([*jobs, *services])
+        return OK
+    parts = [jobs_text(jobs)] if jobs else []
+    parts += [services_text(services)] if services else []
+    if parts:
+        print("\n\n".join(parts))
+    return OK
+
+
+def _service(service: ServiceClient, *, watches: bool, as_json: bool) -> int:
+    """One service, once or until it ends."""
+    told = ""
+    while (status := service.status()) is not None:
+        if as_json:
+            print_json_line(status) if watches else print_json(status)
+        elif not watches:
+            print(service_text(status))
+        elif (line := service_line(status)) != told:
+            told = line
+            print(line, flush=True)
+        if not watches:
+            return OK
+        time.sleep(_LOOK_S)
+    note(f"service {service.spec.name} has ended")
     return OK

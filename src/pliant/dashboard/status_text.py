@@ -16,7 +16,7 @@ def jobs_text(jobs: Sequence[JobStatus]) -> str:
         loss = "-" if job.loss is None else f"{job.loss:.4f}"
         workers = f"{len(training_workers(job))} of {job.min_workers}:{job.max_workers}"
         rows.append((job.name, job.state, workers, f"{job.step}{total}", loss, job.script))
-    return _table(rows)
+    return table(rows)
 
 
 def job_text(status: JobStatus) -> str:
@@ -32,7 +32,7 @@ def job_text(status: JobStatus) -> str:
         rows = [("WORKER", "STATE", "RANK", "STEP", "PID", "SHARDS")]
         others = [worker for worker in status.workers if worker.rank is None]
         rows += [_row(worker) for worker in [*training_workers(status), *others]]
-        lines += ["", _table(rows)]
+        lines += ["", table(rows)]
     return "\n".join(lines)
 
 
@@ -42,7 +42,8 @@ def _row(worker: WorkerStatus) -> tuple[str, str, str, str, str, str]:
     return worker.worker, worker.state, rank, str(worker.step), pid, ranges(worker.shards) or "-"
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Columns as wide as they must be."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -92,6 +92,11 @@ class Autoscaler:
             self._busy_s = now_s
         self._load.change(now_s, requests)
 
+    def begin(self, now_s: float, replicas: int) -> None:
+        """So many are there because a load is about to come: as if it had been there until now."""
+        self._busy_s = now_s
+        self._remember(now_s, replicas)
+
     def decide(self, now_s: float, sight: Sight) -> ScaleDecision:
         """How many replicas there should be now."""
         rules, there = self.rules, sight.ready + sight.starting

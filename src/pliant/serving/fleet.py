@@ -78,6 +78,7 @@ class Fleet:
 
     async def start(self) -> None:
         """Listen for replicas, and start the template, unless that of an earlier router comes back."""
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)
         survivors = self._path.exists()
         self._server = await listen(self, self._path)
         if survivors:

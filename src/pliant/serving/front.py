@@ -15,13 +15,15 @@ from urllib.parse import unquote
 
 import msgspec
 
+from pliant.serving.admin import Admin
 from pliant.serving.answers import Answer, failure, told
+from pliant.serving.line import Line
 from pliant.serving.metrics import metrics_text
 from pliant.serving.openapi import docs_page, openapi
 from pliant.serving.pending import ServeError
 from pliant.serving.protocol import plain, v2
 from pliant.serving.protocol.request import BadRequestError, InferRequest, Tensor, checked
-from pliant.serving.router import Router
+from pliant.serving.service import Service
 from pliant.wire.tensors import Signature
 
 Scope = MutableMapping[str, Any]
@@ -50,9 +52,10 @@ class Call:
 class Front:
     """``app`` for an ASGI server. One service."""
 
-    def __init__(self, router: Router) -> None:
-        self._router = router
-        self._spec = router.spec
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._spec = service.spec
+        self._admin = Admin(service)
         self._began_s = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,6 +87,9 @@ class Front:
         path = call.path.rstrip("/") or "/"
         if path in ("/v2/health/live", "/healthz"):
             return told(200, {"live": True}) if call.method == "GET" else _wrong_method(call, "GET")
+        if path.startswith("/admin/"):
+            body = await self._body(call) if call.method == "POST" else b""
+            return await self._admin.handle(call.method, path, call.headers.get(b"authorization", b""), body)
         if self._spec.api_key and not self._has_key(call):
             return told(401, {"error": "an API key is wanted, as in `Authorization: Bearer KEY`"})
         if path == "/predict":
@@ -94,8 +100,8 @@ class Front:
         pages: dict[str, Callable[[], Answer]] = {
             "/v2": lambda: told(200, _server()),
             "/v2/health/ready": self._ready,
-            "/metrics": lambda: Answer(200, [metrics_text(self._router).encode()], b"text/plain; version=0.0.4"),
-            "/status": lambda: told(200, self._router.status()),
+            "/metrics": lambda: Answer(200, [metrics_text(self._service).encode()], b"text/plain; version=0.0.4"),
+            "/status": lambda: told(200, self._service.status()),
             "/openapi.json": lambda: told(200, openapi(self._spec)),
             "/docs": lambda: Answer(200, [docs_page(self._spec).encode()], b"text/html; charset=utf-8"),
         }
@@ -107,44 +113,47 @@ class Front:
         name, *rest = parts
         if name != self._spec.name:
             return told(404, {"error": f"there is no model {name[:200]!r}; this service serves {self._spec.name!r}"})
+        line = None
         if rest[:1] == ["versions"] and len(rest) >= 2:
-            if rest[1] != str(self._router.version):
-                return told(404, {"error": f"there is no version {rest[1][:40]!r}, only {self._router.version}"})
-            rest = rest[2:]
+            lines = {str(each.version): each for each in (self._service.trial, self._service.line) if each is not None}
+            if rest[1] not in lines:
+                return told(
+                    404, {"error": f"there is no version {rest[1][:40]!r}; there is {', '.join(sorted(lines))}"}
+                )
+            line, rest = lines[rest[1]], rest[2:]
         match rest:
             case []:
-                return self._metadata() if call.method == "GET" else _wrong_method(call, "GET")
+                about = line or self._service.line
+                return _metadata(about) if call.method == "GET" else _wrong_method(call, "GET")
             case ["ready"]:
                 return self._ready() if call.method == "GET" else _wrong_method(call, "GET")
             case ["infer"]:
-                return await self._infer(call) if call.method == "POST" else _wrong_method(call, "POST")
+                return await self._infer(call, line) if call.method == "POST" else _wrong_method(call, "POST")
         return told(404, {"error": f"there is nothing at {call.path[:200]}; see /docs"})
 
     def _ready(self) -> Answer:
         """Ready to answer, which a service without replicas is as well."""
-        router = self._router
-        if router.state.broken or router.state.stopping or router.signature is None:
-            why = router.state.broken or ("stopping" if router.state.stopping else "the model is being loaded")
+        line = self._service.line
+        if line.state.broken or line.state.stopping or line.signature is None:
+            why = line.state.broken or ("stopping" if line.state.stopping else "the model is being loaded")
             return told(503, {"ready": False, "error": why})
         return told(200, {"ready": True})
 
-    def _metadata(self) -> Answer:
-        signature = self._router.signature or Signature()
-        return told(200, v2.metadata(signature, model=self._spec.name, version=str(self._router.version)))
-
     # ------------------------------------------------------------ requests for the model
 
-    async def _infer(self, call: Call) -> Answer | None:
+    async def _infer(self, call: Call, line: Line | None) -> Answer | None:
         body = await self._body(call)
         length = call.headers.get(v2.HEADER_LENGTH)
         if length is not None and not (length.isdigit() and len(length) < 20):
             raise BadRequestError(f"Inference-Header-Content-Length is {length[:40]!r}, not a number")
-        request = self._checked(v2.parse(body, header_bytes=None if length is None else int(length)))
-        if self._streams:
-            return await self._stream(call, request)
-        outputs = await self._answer(call, request)
-        parts, json_bytes = v2.respond(request, outputs, model=self._spec.name, version=str(self._router.version))
-        answer = Answer(200, parts, b"application/json", self._version())
+        parsed = v2.parse(body, header_bytes=None if length is None else int(length))
+        line = line or self._service.choose()  # nothing may be awaited between this and handing it the request
+        request = self._checked(line, parsed)
+        if _streams(line):
+            return await self._stream(call, line, request)
+        outputs = await self._answer(call, line, request)
+        parts, json_bytes = v2.respond(request, outputs, model=self._spec.name, version=str(line.version))
+        answer = Answer(200, parts, b"application/json", _version(line))
         if json_bytes is not None:
             answer.kind = b"application/octet-stream"
             answer.headers.append((v2.HEADER_LENGTH, str(json_bytes).encode()))
@@ -152,22 +161,23 @@ class Front:
 
     async def _predict(self, call: Call) -> Answer | None:
         body = await self._body(call)
-        signature = await self._signature()
+        line = self._service.choose()  # nothing may be awaited between this and handing it the request
+        signature = line.signature or Signature()
         kind = call.headers.get(b"content-type", b"application/json").partition(b";")[0].strip()
         if kind in (b"application/octet-stream", b"application/x-npy") or body[:6] == b"\x93NUMPY":
             request = plain.parse_npy(body, signature)
         else:
             request = plain.parse_json(body, signature)
-        request = self._checked(request)
-        if self._streams:
-            return await self._stream(call, request)
-        outputs = await self._answer(call, request)
+        request = self._checked(line, request)
+        if _streams(line):
+            return await self._stream(call, line, request)
+        outputs = await self._answer(call, line, request)
         wanted = call.headers.get(b"accept", b"")
         if b"application/x-npy" in wanted or b"application/octet-stream" in wanted:
-            return Answer(200, [plain.respond_npy(outputs)], b"application/octet-stream", self._version())
-        return Answer(200, [plain.respond_json(outputs)], b"application/json", self._version())
+            return Answer(200, [plain.respond_npy(outputs)], b"application/octet-stream", _version(line))
+        return Answer(200, [plain.respond_json(outputs)], b"application/json", _version(line))
 
-    async def _answer(self, call: Call, request: InferRequest) -> list[Tensor]:
+    async def _answer(self, call: Call, line: Line, request: InferRequest) -> list[Tensor]:
         """Waits; gives up when the client has left."""
         task = asyncio.current_task()
         assert task is not None
@@ -175,7 +185,7 @@ class Front:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(_DISCONNECT_S, lambda: watcher.append(loop.create_task(_watch(call.receive, task))))
         try:
-            return await self._router.answer(request, deadline_s=self._deadline(call))
+            return await line.answer(request, deadline_s=self._deadline(call))
         except asyncio.CancelledError:
             if watcher and watcher[0].done():
                 task.uncancel()
@@ -186,9 +196,9 @@ class Front:
             for each in watcher:
                 each.cancel()
 
-    async def _stream(self, call: Call, request: InferRequest) -> Answer | None:
+    async def _stream(self, call: Call, line: Line, request: InferRequest) -> Answer | None:
         """Server-Sent Events, one for each part. (https://html.spec.whatwg.org/multipage/server-sent-events.html)"""
-        parts = self._router.stream(request, deadline_s=self._deadline(call))
+        parts = line.stream(request, deadline_s=self._deadline(call))
         task = asyncio.current_task()
         assert task is not None
         watcher = asyncio.create_task(_watch(call.receive, task))
@@ -198,7 +208,7 @@ class Front:
                 async for outputs in parts:
                     if not started:
                         started = True
-                        await call.send(_stream_head(self._version()))
+                        await call.send(_stream_head(_version(line)))
                     await _event(call.send, plain.respond_json(outputs))
         except ServeError as error:
             if not started:
@@ -214,34 +224,30 @@ class Front:
         finally:
             watcher.cancel()
         if not started:
-            await call.send(_stream_head(self._version()))
+            await call.send(_stream_head(_version(line)))
         await call.send({"type": "http.response.body", "body": b"event: end\ndata: {}\n\n"})
         return None
 
     # ------------------------------------------------------------ parts
 
-    @property
-    def _streams(self) -> bool:
-        return self._router.signature is not None and self._router.signature.streams
+    def _checked(self, line: Line, request: InferRequest) -> InferRequest:
+        most = 1 if _streams(line) else self._spec.batch
+        return checked(request, line.signature or Signature(), most_rows=most)
 
-    def _checked(self, request: InferRequest) -> InferRequest:
-        most = 1 if self._streams else self._spec.batch
-        return checked(request, self._router.signature or Signature(), most_rows=most)
-
-    async def _signature(self) -> Signature:
-        """Waits for the model to be loaded, which says what it takes."""
-        if self._router.signature is None:
-            await self._router.loaded.wait()
-        if self._router.signature is None:
-            raise ServeError("broken", self._router.state.broken)
-        return self._router.signature
+    async def _loaded(self) -> None:
+        """Waits for the model to be loaded for the first time, which says what it takes."""
+        line = self._service.line
+        if line.signature is None:
+            await line.loaded.wait()
+        if line.signature is None:
+            raise ServeError("broken", line.state.broken)
 
     async def _body(self, call: Call) -> bytes:
         most = self._spec.most_body_bytes
         length = call.headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > most:
             raise BadRequestError(f"the body has {int(length)} bytes; at most {most} are taken", status=413)
-        await self._signature()
+        await self._loaded()
         parts, size = [], 0
         while True:
             message = await call.receive()
@@ -270,8 +276,17 @@ class Front:
         given = call.headers.get(b"authorization", b"")
         return hmac.compare_digest(given, b"Bearer " + self._spec.api_key.encode())
 
-    def _version(self) -> list[tuple[bytes, bytes]]:
-        return [(_VERSION, str(self._router.version).encode())]
+
+def _streams(line: Line) -> bool:
+    return line.signature is not None and line.signature.streams
+
+
+def _metadata(line: Line) -> Answer:
+    return told(200, v2.metadata(line.signature or Signature(), model=line.spec.name, version=str(line.version)))
+
+
+def _version(line: Line) -> list[tuple[bytes, bytes]]:
+    return [(_VERSION, str(line.version).encode())]
 
 
 class _ClientGoneError(Exception):

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pliant.errors import ProtocolError
 from pliant.wire.replica_messages import Frame, FrameReader, Part, ToRouter, encode
+from pliant.wire.unix_path import reachable
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ async def listen(owner: LinkOwner, path: Path) -> asyncio.Server:
     path.unlink(missing_ok=True)
     old = os.umask(0o177)
     try:
-        return await asyncio.get_running_loop().create_unix_server(lambda: Link(owner), str(path), backlog=128)
+        with reachable(path) as name:
+            return await asyncio.get_running_loop().create_unix_server(lambda: Link(owner), name, backlog=128)
     finally:
         os.umask(old)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from pliant.serving.router import Router
+from pliant.serving.service import Service
 
 
-def metrics_text(router: Router) -> str:
+def metrics_text(service: Service) -> str:
     """All of them, now."""
-    sight, meter, name = router.sight(), router.meter, router.spec.name
-    rows = [
-        ("requests", "gauge", "at the front door: running and waiting", len(router.state)),
-        ("waiting_rows", "gauge", "rows that wait for a replica", router.state.queue.rows),
-        ("replicas", "gauge", "that answer", sight.ready),
-        ("replicas_starting", "gauge", "that do not answer yet", sight.starting),
-        ("answered_total", "counter", "requests", meter.answered),
-        ("failed_total", "counter", "requests that were taken and got no answer", meter.failed),
-        ("refused_total", "counter", "requests that were not taken", meter.refused),
-        ("batch_seconds", "gauge", "that a batch takes, lately", round(meter.batch_s, 6)),
-        ("replica_start_seconds", "gauge", "that a replica takes to start, lately", round(meter.start_s, 6)),
+    status, line = service.status(), service.line
+    states = [replica.state for replica in status.replicas]
+    rows: list[tuple[str, str, str, float]] = [
+        ("requests", "gauge", "at the front door: running and waiting", status.requests),
+        ("waiting_rows", "gauge", "rows that wait for a replica", sum(each.state.queue.rows for each in service.lines)),
+        ("replicas", "gauge", "that answer", states.count("ready")),
+        ("replicas_starting", "gauge", "that do not answer yet", states.count("starting")),
+        ("answered_total", "counter", "requests", status.answered),
+        ("failed_total", "counter", "requests that were taken and got no answer", status.failed),
+        ("refused_total", "counter", "requests that were not taken", status.refused),
+        ("batch_seconds", "gauge", "that a batch takes, lately", round(line.meter.batch_s, 6)),
+        ("replica_start_seconds", "gauge", "that a replica takes to start, lately", round(line.meter.start_s, 6)),
+        ("version", "gauge", "of the weights", status.version),
     ]
     lines = []
     for key, kind, text, value in rows:
         full = f"pliant_service_{key}"
-        lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}", f'{full}{{service="{name}"}} {value}']
+        lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}", f'{full}{{service="{status.name}"}} {value:g}']
     return "\n".join(lines) + "\n"

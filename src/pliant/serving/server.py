@@ -15,10 +15,10 @@ import msgspec
 import uvicorn
 
 from pliant.serving.front import Front
-from pliant.serving.router import Router
+from pliant.serving.line import Line
+from pliant.serving.service import Service
 from pliant.wire.service_api import RouterReport, ServiceSpec, read_spec
 
-DRAIN_S = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -33,31 +33,31 @@ class _Server(uvicorn.Server):
 
 async def serve(spec: ServiceSpec, directory: Path, *, listening: socket.socket) -> int:
     """Serve until SIGTERM, then drain; returns the exit code. Requests that come before the model is loaded wait."""
-    router = Router(spec, directory)
+    service = Service(spec, directory)
     config = uvicorn.Config(
-        Front(router), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=60, backlog=2048,
+        Front(service), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=60, backlog=2048,
     )  # fmt: skip
     server = _Server(config)
-    ending = asyncio.Event()
+    ending = service.ending
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
-    await router.start()
+    await service.start()
     running = asyncio.create_task(server.serve(sockets=[listening]))
-    telling = asyncio.create_task(_tell(router, ending))
+    telling = asyncio.create_task(_tell(service.line, ending))
     await ending.wait()
     telling.cancel()
-    broken = router.signature is None and bool(router.state.broken)
-    _log.info("stopping: %d requests are under way", len(router.state))
-    await router.stop(drain_s=DRAIN_S)
+    broken = service.line.signature is None and bool(service.line.state.broken)
+    _log.info("stopping: %d requests are under way", service.status().requests)
+    await service.stop()
     server.should_exit = True
     await running
     return 1 if broken else 0
 
 
-async def _tell(router: Router, ending: asyncio.Event) -> None:
+async def _tell(line: Line, ending: asyncio.Event) -> None:
     """Say that the model is loaded; or why not, and end."""
-    await router.loaded.wait()
-    if router.state.broken:
-        _say(RouterReport(problem=router.state.broken))
+    await line.loaded.wait()
+    if line.state.broken:
+        _say(RouterReport(problem=line.state.broken))
         ending.set()
     else:
         _say(RouterReport(loaded=True))

@@ -44,6 +44,11 @@ class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     most_body_bytes: int = 64 << 20
     api_key: str = ""
     """Empty: none is wanted."""
+    admin_token: str = ""
+    """Wanted by whatever changes the service."""
+    version: int = 1
+    previous: str = ""
+    """The checkpoint before this one, for a roll-back; empty: there is none, or it was without one."""
     launch: str = ""
     """Which start of a service of this name: replicas of an earlier one are sent away."""
 
@@ -56,6 +61,38 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
     """0: not known yet."""
     state: ReplicaState
     requests: int
+    version: int
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """A version that answers a share of the requests."""
+
+    version: int
+    share: float
+    checkpoint: str
+
+
+class ServiceEvent(msgspec.Struct, frozen=True):
+    """Something that happened to a service."""
+
+    seq: int
+    unix_s: float
+    kind: str
+    message: str
+
+
+class BoundsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Other bounds for the number of replicas."""
+
+    least: int
+    most: int
+
+
+class PushRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """New weights. ``canary``: the share of the requests that they answer at first, 0 for all of them."""
+
+    checkpoint: str
+    canary: float = 0.0
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
@@ -64,6 +101,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     name: str
     state: ServiceState
     version: int
+    """That answers; all but the canary's requests, if there is one."""
     replicas: list[ReplicaStatus]
     requests: int
     """At the front door: running and waiting."""
@@ -72,6 +110,12 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     refused: int
     problem: str = ""
     """Why it cannot answer."""
+    checkpoint: str = ""
+    canary: Canary | None = None
+    least: int = 0
+    most: int = 0
+    url: str = ""
+    target: str = ""
 
 
 class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,3 +138,18 @@ def write_spec(directory: Path, spec: ServiceSpec) -> None:
 def read_spec(directory: Path) -> ServiceSpec:
     """What :func:`write_spec` wrote."""
     return msgspec.json.decode((directory / "service.json").read_bytes(), type=ServiceSpec)
+
+
+def read_events(path: Path) -> list[ServiceEvent]:
+    """All events that a service has had; a line that was cut short by a kill is left out."""
+    found = []
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            found.append(msgspec.json.decode(line, type=ServiceEvent))
+        except msgspec.MsgspecError:
+            continue
+    return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from pliant.wire.replica_messages import Frame, FrameReader, Part, encode
+from pliant.wire.unix_path import reachable
 
 Heads = TypeVar("Heads")
 _CHUNK_BYTES = 1 << 18
@@ -41,7 +42,8 @@ class FrameSocket(Generic[Heads]):
         self._reader, self._ready = FrameReader(self._kind), deque()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.connect(str(path))
+            with reachable(path) as name:
+                self._socket.connect(name)
         except OSError as error:
             self.close()
             raise RouterGoneError(f"no router listens at {path}: {error}") from error
@@ -52,7 +54,8 @@ class FrameSocket(Generic[Heads]):
         while time.monotonic() < end_s and path.parent.exists():
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
                 try:
-                    probe.connect(str(path))
+                    with reachable(path) as name:
+                        probe.connect(name)
                 except OSError:
                     time.sleep(_RETRY_S)
                 else:

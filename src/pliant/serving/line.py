@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pliant.processes import process_state
@@ -35,31 +36,35 @@ from pliant.wire.replica_messages import (
     RunBatch,
     TemplateHello,
 )
-from pliant.wire.service_api import ReplicaState, ReplicaStatus, ServiceSpec, ServiceState, ServiceStatus
+from pliant.wire.service_api import ReplicaState, ReplicaStatus, ServiceSpec
 from pliant.wire.tensors import Signature
 
 _log = logging.getLogger(__name__)
 _WATCH_S = 0.25
+_WARM_S = 0.01
 _STOPPED_S = 1.0
 """A batch that takes so long is a reason to look whether its replica's process was stopped."""
 _START_LIMIT_S = 30.0
 """From asking for a replica, with the model loaded, to its hello."""
 
 
-class Router:
-    """One service. All methods belong to the event loop's thread."""
+class Line:
+    """One version of a service: its requests, its processes. All methods belong to the event loop's thread."""
 
-    def __init__(self, spec: ServiceSpec, directory: Path) -> None:
+    def __init__(self, spec: ServiceSpec, directory: Path, record: Callable[[str, str], None], *, version: int) -> None:
         self.spec = spec
         self.signature: Signature | None = None
         """None before the model was loaded for the first time."""
         self.meter = Meter()
-        self.version = 1
+        self._record = record
+        """Takes (kind, message) of an event."""
+        self.version = version
         self.state = RouteState(BatchRules(spec.batch, spec.most_waiting, spec.batch_wait_s))
         self._scaler = Autoscaler(
             ScaleRules(least=spec.least, most=spec.most, target=spec.concurrency, idle_s=spec.idle_s)
         )
-        self._fleet = Fleet(self, spec, directory, version=self.version)
+        self._fleet = Fleet(self, spec, directory / f"v{version}", version=version)
+        self._floor, self._wanted = 0, 0
         self._pending: dict[int, Pending] = {}
         self._flights: dict[int, Flight] = {}
         """By replica."""
@@ -75,6 +80,31 @@ class Router:
     async def start(self) -> None:
         """Listen for replicas, and start the template."""
         await self._fleet.start()
+
+    async def warm(self, replicas: int) -> None:
+        """Have so many replicas ready before the first request.
+
+        Raises:
+            ServeError: They do not come.
+        """
+        self._floor = replicas
+        self._look()
+        async with asyncio.timeout(_START_LIMIT_S):
+            while not self.state.broken and self.sight().ready < replicas:
+                await asyncio.sleep(_WARM_S)
+        if self.state.broken:
+            raise ServeError("broken", self.state.broken)
+
+    def bound(self, spec: ServiceSpec) -> None:
+        """Other bounds for the number of replicas."""
+        self._scaler.rules = replace(self._scaler.rules, least=spec.least, most=spec.most)
+        self._look()
+
+    def open(self) -> None:
+        """Requests come from now on; what was warmed up is kept as long as after a load that needed it."""
+        self._scaler.begin(time.monotonic(), self._floor)
+        self._floor = 0
+        self._load_changed()
 
     async def stop(self, *, drain_s: float) -> None:
         """Take nothing more, answer what was taken (for ``drain_s`` at most), end all processes."""
@@ -168,7 +198,7 @@ class Router:
                     self.meter.gave_up(replica)
                     self._fleet.retire(replica)
                 case KillReplica(replica, reason):
-                    _log.warning("replica %d is killed: %s", replica, reason)
+                    self._record("replica_hung", f"replica {replica} is killed: {reason}")
                     self._flights.pop(replica, None)
                     self.meter.gave_up(replica)
                     self._fleet.kill(replica)
@@ -196,14 +226,14 @@ class Router:
         self.signature = hello.signature
         if hello.signature.streams:
             self.state.queue.rules = BatchRules(1, self.spec.most_waiting)
-        _log.info("the model is loaded (%.2f s)", hello.load_s)
+        self._record("model_loaded", f"version {self.version}, in {hello.load_s:.2f} s")
         self.loaded.set()
         self._carry_out(self.state.mend(time.monotonic()))
         self._look()
 
     def cannot_load(self, why: str) -> None:
         """There will be no replicas."""
-        _log.error("%s", why)
+        self._record("model_failed", why)
         self._carry_out(self.state.unable(why))
         self.loaded.set()
 
@@ -222,7 +252,7 @@ class Router:
     def replica_gone(self, replica: int, how: str) -> None:
         """Its process or its connection has ended."""
         if replica in self.state.replicas:
-            _log.warning("replica %d is gone: %s", replica, how)
+            self._record("replica_lost", f"replica {replica} is gone: {how}")
         self._fleet.forget(replica)
         self.meter.gave_up(replica)
         self._flights.pop(replica, None)
@@ -281,24 +311,21 @@ class Router:
         self._look_at = None
         if not self.state.stopping and not self.state.broken:
             now_s = time.monotonic()
-            decision = self._scaler.decide(now_s, self.sight())
-            self._carry_out(self.state.scale(decision.wanted, now_s))
+            decision, sight = self._scaler.decide(now_s, self.sight()), self.sight()
+            wanted, there = max(decision.wanted, self._floor), sight.ready + sight.starting
+            if wanted not in (there, self._wanted):
+                self._record("scaled", f"from {there} to {wanted} replicas: {decision.why}")
+            self._wanted = wanted
+            self._carry_out(self.state.scale(wanted, now_s))
 
-    def status(self) -> ServiceStatus:
-        """Everything that can be told, now."""
-        replicas = []
+    def replicas(self) -> list[ReplicaStatus]:
+        """What there is, now."""
+        found = []
         for replica in self.state.replicas.values():
             what: ReplicaState = "leaving" if replica.draining else "ready" if replica.ready else "starting"
-            replicas.append(ReplicaStatus(replica.id, self._fleet.pid(replica.id), what, len(replica.owes)))
-        state = self.state
-        stage: ServiceState = "loading" if self.signature is None else "ready"
-        if state.stopping or state.broken:
-            stage = "stopping" if state.stopping else "broken"
-        meter = self.meter
-        return ServiceStatus(
-            self.spec.name, stage, self.version, replicas, len(state), meter.answered, meter.failed, meter.refused,
-            state.broken,
-        )  # fmt: skip
+            pid = self._fleet.pid(replica.id)
+            found.append(ReplicaStatus(replica.id, pid, what, len(replica.owes), self.version))
+        return found
 
     def sight(self) -> Sight:
         """Replicas and speeds, for the scaler and the metrics."""

@@ -1,0 +1,215 @@
+"""A service: the version that answers, another one on trial or on its way, and how one takes the other's place.
+
+New weights are loaded by a template of their own, and as many replicas as answer now are warmed up beside the old ones.
+Then the service turns to the new version at one instant: requests that came before end on the old one, whose processes
+then go. Nothing is refused meanwhile, and if the new weights cannot be loaded nothing has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import msgspec
+
+from pliant.serving.line import Line
+from pliant.serving.pending import ServeError
+from pliant.serving.service_log import ServiceLog
+from pliant.wire.service_api import (
+    BoundsRequest,
+    Canary,
+    PushRequest,
+    ServiceSpec,
+    ServiceState,
+    ServiceStatus,
+    write_spec,
+)
+
+MOST_REPLICAS = 1024
+DRAIN_S = 30.0
+
+
+class PushError(Exception):
+    """New weights that are not taken. The service is what it was."""
+
+
+class Service:
+    """All methods belong to the event loop's thread."""
+
+    def __init__(self, spec: ServiceSpec, directory: Path) -> None:
+        self.spec = spec
+        self.ending = asyncio.Event()
+        """Set when somebody has asked for the end."""
+        self._directory = directory
+        self._log = ServiceLog(directory / "events.jsonl")
+        self.line = Line(spec, directory, self._log.record, version=spec.version)
+        """That answers."""
+        self.trial: Line | None = None
+        """The canary's."""
+        self._share = 0.0
+        self._owed = 0.0
+        """To the canary: it gets the next request when this reaches 1."""
+        self._pushing = False
+        self._newest = spec.version
+        self._past = (0, 0, 0)
+        """Answered, failed, refused by lines that are gone."""
+        self._draining: dict[asyncio.Task[None], Line] = {}
+
+    async def start(self) -> None:
+        """Begin to load the model."""
+        self._log.record("service_started", f"the router (pid {os.getpid()}) serves {self.spec.target}")
+        await self.line.start()
+
+    async def stop(self, *, drain_s: float = DRAIN_S) -> None:
+        """Answer what was taken, and end everything."""
+        self._log.record("service_stopping", f"{self.status().requests} requests are under way and will be answered")
+        lines = [self.line] if self.trial is None else [self.line, self.trial]
+        await asyncio.gather(*(line.stop(drain_s=drain_s) for line in lines), *self._draining)
+        self._log.record("service_ended", "all processes have ended")
+
+    # ------------------------------------------------------------ requests
+
+    def choose(self) -> Line:
+        """Whose the next request is: evenly spread, and not by chance."""
+        if self.trial is None or self.trial.state.broken:
+            return self.line
+        self._owed += self._share
+        if self._owed < 1:
+            return self.line
+        self._owed -= 1
+        return self.trial
+
+    # ------------------------------------------------------------ what users ask
+
+    def scale(self, asked: BoundsRequest) -> None:
+        """Other bounds for the number of replicas, at once.
+
+        Raises:
+            PushError: They make no sense. Nothing has changed.
+        """
+        if not 0 <= asked.least <= asked.most or not 1 <= asked.most <= MOST_REPLICAS:
+            raise PushError(f"{asked.least}:{asked.most} replicas: MIN from 0 to MAX, MAX from 1 to {MOST_REPLICAS}")
+        self.spec = msgspec.structs.replace(self.spec, least=asked.least, most=asked.most)
+        write_spec(self._directory, self.spec)
+        for line in self.lines:
+            line.bound(self.spec)
+        self._log.record("bounds_changed", f"from {asked.least} to {asked.most} replicas on request")
+
+    # ------------------------------------------------------------ versions
+
+    async def push(self, asked: PushRequest) -> None:
+        """Load other weights, and turn to them; with a canary, for its share of the requests.
+
+        Raises:
+            PushError: They cannot be loaded, or something else is under way. Nothing has changed.
+        """
+        if not 0 <= asked.canary < 1:
+            raise PushError(f"a canary of {asked.canary:g} is no share of the requests: from 0 to less than 1")
+        if self._pushing or self.trial is not None:
+            raise PushError("another push is under way, or a canary: promote it or roll it back first")
+        self._pushing = True
+        try:
+            line = await self._load(asked.checkpoint)
+        finally:
+            self._pushing = False
+        if asked.canary:
+            line.open()
+            self.trial, self._share, self._owed = line, asked.canary, 0.0
+            self._log.record("canary_began", f"version {line.version} answers {asked.canary:.0%} of the requests")
+        else:
+            self._turn_to(line)
+
+    def promote(self) -> None:
+        """The canary answers everything.
+
+        Raises:
+            PushError: There is none.
+        """
+        if self.trial is None:
+            raise PushError("there is no canary to promote")
+        line, self.trial = self.trial, None
+        self._turn_to(line)
+
+    async def roll_back(self) -> None:
+        """Without the canary; without one, to the weights before these.
+
+        Raises:
+            PushError: There is nothing to go back to.
+        """
+        if self.trial is not None:
+            line, self.trial = self.trial, None
+            self._log.record("canary_rolled_back", f"version {line.version} answers no more")
+            self._drain(line)
+        elif self.spec.previous or self.spec.version > 1:
+            await self.push(PushRequest(self.spec.previous))
+        else:
+            raise PushError("this is the first version: there is nothing to go back to")
+
+    async def _load(self, checkpoint: str) -> Line:
+        self._newest += 1
+        spec = msgspec.structs.replace(self.spec, checkpoint=checkpoint, version=self._newest)
+        line = Line(spec, self._directory, self._log.record, version=spec.version)
+        try:
+            await line.start()
+            await line.loaded.wait()
+            await line.warm(max(1, self.line.sight().ready))
+        except (ServeError, TimeoutError) as error:
+            await line.stop(drain_s=0)
+            self._log.record("push_refused", f"version {spec.version} from {checkpoint} could not be loaded: {error}")
+            raise PushError(str(error) or "its replicas did not come") from error
+        return line
+
+    def _turn_to(self, line: Line) -> None:
+        old, self.line = self.line, line
+        self.spec = msgspec.structs.replace(line.spec, previous=old.spec.checkpoint)
+        write_spec(self._directory, self.spec)
+        line.open()
+        self._drain(old)
+        self._log.record("version_changed", f"version {line.version} answers in place of version {old.version}")
+
+    def _drain(self, line: Line) -> None:
+        task = asyncio.create_task(self._end(line))
+        self._draining[task] = line
+        task.add_done_callback(lambda done: self._draining.pop(done, None))
+
+    async def _end(self, line: Line) -> None:
+        await line.stop(drain_s=DRAIN_S)
+        meter = line.meter
+        self._past = tuple(  # type: ignore[assignment]
+            one + other for one, other in zip(self._past, (meter.answered, meter.failed, meter.refused), strict=True)
+        )
+
+    # ------------------------------------------------------------ what can be told
+
+    @property
+    def lines(self) -> list[Line]:
+        """All that still have processes, the one that answers first."""
+        trial = [] if self.trial is None else [self.trial]
+        return [self.line, *trial, *self._draining.values()]
+
+    def status(self) -> ServiceStatus:
+        """Everything, now."""
+        line, lines = self.line, self.lines
+        state: ServiceState = "loading" if line.signature is None else "ready"
+        if line.state.stopping or line.state.broken:
+            state = "stopping" if line.state.stopping else "broken"
+        trial = self.trial
+        answered, failed, refused = self._past
+        return ServiceStatus(
+            name=self.spec.name,
+            state=state,
+            version=line.version,
+            replicas=[replica for each in lines for replica in each.replicas()],
+            requests=sum(len(each.state) for each in lines),
+            answered=answered + sum(each.meter.answered for each in lines),
+            failed=failed + sum(each.meter.failed for each in lines),
+            refused=refused + sum(each.meter.refused for each in lines),
+            problem=line.state.broken,
+            checkpoint=self.spec.checkpoint,
+            least=self.spec.least,
+            most=self.spec.most,
+            url=f"http://{self.spec.host}:{self.spec.port}",
+            target=self.spec.target,
+            canary=None if trial is None else Canary(trial.version, self._share, trial.spec.checkpoint),
+        )

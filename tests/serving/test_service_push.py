@@ -1,0 +1,151 @@
+"""New weights while requests come: none fails, none mixes two versions, and what cannot be loaded changes nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+
+import pytest
+import torch
+from service_lab import wait_until
+from service_models import Scale
+
+from pliant.testing.processes import is_alive
+from pliant.transfer.checkpoint_save import Staging, take_snapshot, write_checkpoint
+
+POSITION = {
+    "call": 0,
+    "passes": 0,
+    "step": 0,
+    "step_of_call": 0,
+    "epoch": 0,
+    "step_of_epoch": 0,
+    "samples": 0,
+    "loss": None,
+    "ended": [],
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Write one whose weight is the given number."""
+
+    def write(factor):
+        model = Scale()
+        with torch.no_grad():
+            model.factor.fill_(factor)
+        snapshot = take_snapshot({"model": model}, POSITION | {"step": factor}, job="train", staging=Staging())
+        return write_checkpoint(tmp_path / "checkpoints", snapshot, keep=9)[0]
+
+    return write
+
+
+def push(service, *words):
+    command = [sys.executable, "-P", "-m", "pliant.cli.main", "push", "model", *map(str, words)]
+    environment = {**os.environ, "PLIANT_HOME": str(service.home)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def factor_of(answer):
+    """Which weights gave it, after a look at whether it says so itself."""
+    assert answer.status_code == 200, answer.text
+    (row,) = answer.json()
+    assert row[0] == row[1]
+    return row[0]
+
+
+def test_new_weights_without_a_gap(serve, checkpoint):
+    service = serve("Scaled", "--checkpoint", str(checkpoint(3)), "--replicas", "1:2", "--target", "4")
+    found, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            answer = service.predict([[1, 1]])
+            found.append((answer.headers["x-pliant-version"], factor_of(answer)))
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(found) > 50, "some requests are answered")
+    done = push(service, "--checkpoint", checkpoint(5))
+    assert done.returncode == 0, done.stderr
+    assert "version 2 answers" in done.stderr
+    after = service.predict([[1, 1]])
+    begin = len(found)
+    wait_until(lambda: len(found) > begin + 50, "some more are answered")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert factor_of(after) == 5
+    assert set(found) == {("1", 3.0), ("2", 5.0)}
+    assert Counter(version for version, _ in found[begin + 10 :]).keys() == {"2"}
+    wait_until(lambda: {r["version"] for r in service.status()["replicas"]} == {2}, "the old replicas have gone")
+    assert (service.status()["failed"], service.status()["refused"]) == (0, 0)
+
+
+def test_weights_that_cannot_be_loaded_change_nothing(serve, checkpoint):
+    service = serve("Scaled", "--checkpoint", str(checkpoint(3)))
+    damaged = checkpoint(5)
+    file = damaged / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    done = push(service, "--checkpoint", damaged)
+    assert done.returncode != 0
+    assert "model.safetensors" in done.stderr
+    answer = service.predict([[1, 1]])
+    assert (factor_of(answer), answer.headers["x-pliant-version"]) == (3, "1")
+    assert push(service, "--checkpoint", checkpoint(7)).returncode == 0
+    assert factor_of(service.predict([[1, 1]])) == 7
+
+
+def test_a_canary_gets_its_share_is_promoted_and_rolled_back(serve, checkpoint):
+    service = serve("Scaled", "--checkpoint", str(checkpoint(3)), "--replicas", "1")
+    done = push(service, "--checkpoint", checkpoint(5), "--canary", "25%")
+    assert "version 2 answers 25% of the requests, version 1 the others" in done.stderr, done.stderr
+    assert Counter(factor_of(service.predict([[1, 1]])) for _ in range(40)) == {3: 30, 5: 10}
+    assert "a canary: promote it or roll it back first" in push(service, "--checkpoint", checkpoint(7)).stderr
+    by_name = f"{service.url}/v2/models/model/versions/2/infer"
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 1]}
+    assert service.client.post(by_name, json={"inputs": [tensor]}).json()["model_version"] == "2"
+    assert push(service, "--rollback").returncode == 0
+    assert {factor_of(service.predict([[1, 1]])) for _ in range(8)} == {3}
+    assert push(service, "--checkpoint", checkpoint(7), "--canary", "50%").returncode == 0
+    assert push(service, "--promote").returncode == 0
+    assert {factor_of(service.predict([[1, 1]])) for _ in range(8)} == {7}
+    done = push(service, "--rollback")
+    assert "version 4 answers" in done.stderr, done.stderr
+    assert {factor_of(service.predict([[1, 1]])) for _ in range(8)} == {3}
+    assert push(service, "--promote").returncode != 0
+
+
+def test_a_new_router_serves_the_weights_that_were_pushed(serve, checkpoint):
+    service = serve("Scaled", "--checkpoint", str(checkpoint(3)), "--replicas", "1")
+    assert push(service, "--checkpoint", checkpoint(5)).returncode == 0
+    (replica,) = service.wait_replicas(1)
+    killed = service.router
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: not is_alive(killed), "the router is gone")
+    answer = service.later([[1, 1]]).result()
+    assert (factor_of(answer), answer.headers["x-pliant-version"]) == (5, "2")
+    assert [each["pid"] for each in service.wait_replicas(1)] == [replica["pid"]]
+
+
+def test_only_who_has_the_token_changes_a_service(serve, checkpoint):
+    service = serve("Scaled", "--checkpoint", str(checkpoint(3)))
+    body = {"checkpoint": str(checkpoint(5))}
+    for headers in ({}, {"Authorization": "Bearer x"}):
+        assert service.client.post(f"{service.url}/admin/push", json=body, headers=headers).status_code == 401
+    assert factor_of(service.predict([[1, 1]])) == 3
+
+
+def test_what_push_says_of_mistakes(serve, checkpoint, tmp_path):
+    service = serve("Scaled", "--checkpoint", str(checkpoint(3)))
+    done = push(service, "--checkpoint", tmp_path / "none", "--canary", "110%")
+    assert done.returncode == 2
+    assert "none is no directory" in done.stderr
+    assert "--canary 110% is no share" in done.stderr
+    service.end()
+    assert "does not answer" in push(service, "--rollback").stderr
