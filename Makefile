@@ -1,5 +1,6 @@
 # Everything runs in a virtual environment inside the checkout; the first call of any target sets it up.
 #   make demo    the elastic GPT: grows, is killed, shrinks, and ends with the very same weights
+#   make demo-serve  the digits, trained and served to traffic that rises and falls; a kill, new weights, no failure
 #   make test    the whole test suite            make lint    style, types and import contracts
 #   make bench   measure, into benchmarks/results (QUICK=1: a short look)
 #   make bench-peers  beside plain DDP, torchrun, torchft and Ray Train (QUICK=1: one run of each)
@@ -16,7 +17,7 @@ READY := $(VENV)/.ready
 PEERS_VENV ?= .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 
-.PHONY: help setup demo test bench bench-peers storm lint format clean
+.PHONY: help setup demo demo-serve test bench bench-peers storm lint format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -29,6 +30,9 @@ $(READY): pyproject.toml constraints.txt .ci/setup
 
 demo: $(READY)
 	@$(BIN)/python -m examples.demo
+
+demo-serve: $(READY)
+	@$(BIN)/python -m examples.demo_serve
 
 test: $(READY)
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(TESTS)
