@@ -37,26 +37,30 @@ def main(argv: Sequence[str]) -> int:
     spec = spec_of(given)
     directory = Home(home_dir()).service(spec.name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(directory, spec.name), _listening(spec) as port:
-        url = f"http://{spec.host}:{port.getsockname()[1]}"
-        note(f"service {spec.name} at {url}: loading {spec.target}")
+    with _locked(directory, spec.name) as lock, _listening(spec) as port:
+        note(f"service {spec.name} at {url_of(spec, port)}: loading {spec.target}")
         write_spec(directory, msgspec.structs.replace(spec, port=port.getsockname()[1]))
-        return _Supervisor(spec, directory, port, url=url, as_json=given.json).run()
+        return _Supervisor(spec, directory, port, lock, as_json=given.json).run()
+
+
+def url_of(spec: ServiceSpec, port: socket.socket) -> str:
+    """Where the service is found."""
+    return f"http://{spec.host}:{port.getsockname()[1]}"
 
 
 class _Supervisor:
     """Runs the router, again if it is killed, until it is told to end."""
 
-    def __init__(self, spec: ServiceSpec, directory: Path, port: socket.socket, *, url: str, as_json: bool) -> None:
-        self._spec, self._directory, self._port = spec, directory, port
-        self._url, self._json = url, as_json
+    def __init__(self, spec: ServiceSpec, directory: Path, port: socket.socket, lock: int, *, as_json: bool) -> None:
+        self._spec, self._directory, self._port, self._lock = spec, directory, port, lock
+        self._url, self._json = url_of(spec, port), as_json
         self._router: subprocess.Popen[str] | None = None
         self._ending = False
         self._told = False
 
     def run(self) -> int:
         """Returns the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._end)
         deaths = 0
         while True:
@@ -70,9 +74,10 @@ class _Supervisor:
                 note(f"error: the router was ended by {how} {deaths} times in a row; see {self._directory}/router.log")
                 return ERROR
             note(f"the router was ended by {how}; another one takes over")
-        if code == 0:
+        if code == 0 or (self._ending and code == -signal.SIGTERM):  # told to end before it could listen for that
             note(f"service {self._spec.name} has ended")
-        return OK if code == 0 else ERROR
+            return OK
+        return ERROR
 
     def _run_once(self) -> int:
         descriptor = self._port.fileno()
@@ -80,7 +85,7 @@ class _Supervisor:
         with (self._directory / "router.log").open("ab") as log:
             self._router = subprocess.Popen(
                 command,
-                pass_fds=[descriptor],
+                pass_fds=[descriptor, self._lock],  # the name is taken as long as either process lives
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -113,8 +118,8 @@ class _Supervisor:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path, name: str) -> Iterator[None]:
-    """One service of a name at a time."""
+def _locked(directory: Path, name: str) -> Iterator[int]:
+    """One service of a name at a time. Yields the lock's descriptor."""
     with (directory / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,7 +127,7 @@ def _locked(directory: Path, name: str) -> Iterator[None]:
             raise ConfigError(
                 problem(f"a service {name} is running already", "give this one another --name, or end that one")
             ) from None
-        yield
+        yield lock.fileno()
 
 
 def _listening(spec: ServiceSpec) -> socket.socket:
