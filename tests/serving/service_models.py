@@ -108,3 +108,14 @@ class Scaled(pliant.Model):
     def predict(self, batch):
         time.sleep(0.002)
         return batch * self.net.factor
+
+
+class Heavy(Double):
+    """64 MB of weights, all of which are read for every request."""
+
+    def load(self):
+        super().load()
+        self.weight = torch.ones(16 << 20)
+
+    def predict(self, batch):
+        return super().predict(batch) * self.weight.mean()
