@@ -4,10 +4,10 @@ from pathlib import Path
 
 
 def memory_of(pid):
-    """Proportional and private memory of a process, in bytes, as the kernel counts it (proc(5), smaps_rollup)."""
+    """Proportional memory of a process without mapped files, and private memory, in bytes (proc(5), smaps_rollup)."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     sizes = {name: int(size.split()[0]) << 10 for name, size in (line.split(":") for line in lines)}
-    return sizes["Pss"], sizes["Private_Clean"] + sizes["Private_Dirty"]
+    return sizes["Pss_Anon"], sizes["Private_Clean"] + sizes["Private_Dirty"]
 
 
 def total_with_three_replicas(service):
