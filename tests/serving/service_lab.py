@@ -63,9 +63,14 @@ class Service:
         return Path(self._errors.name).read_text()
 
     @property
-    def log(self) -> str:
-        """The router's, so far."""
-        return (self.home / "services" / "model" / "router.log").read_text()
+    def directory(self) -> Path:
+        """The service's."""
+        return self.home / "services" / "model"
+
+    @property
+    def events(self) -> list[dict]:
+        """So far."""
+        return [json.loads(line) for line in (self.directory / "events.jsonl").read_text().splitlines()]
 
     @property
     def router(self) -> int:
@@ -91,6 +96,10 @@ class Service:
     def later(self, rows: object, **more: object) -> Future[httpx.Response]:
         """The same, in a thread."""
         return self._threads.submit(self.predict, rows, **more)
+
+    def predict_anew(self, rows: object) -> httpx.Response:
+        """Over a connection of its own: those to a router that was killed are lost."""
+        return httpx.post(f"{self.url}/predict", json=rows, timeout=DEADLINE_S)
 
     def infer(self, body: object, **more: object) -> httpx.Response:
         """``POST /v2/models/model/infer``."""

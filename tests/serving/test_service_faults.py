@@ -14,7 +14,7 @@ from pliant.testing.processes import is_alive
 
 
 def replica_logs(service):
-    return "".join(path.read_text() for path in (service.home / "services" / "model").glob("v*/r*.log"))
+    return "".join(path.read_text() for path in service.directory.glob("v*/r*.log"))
 
 
 def test_a_replica_is_killed_while_it_computes(serve):
@@ -40,7 +40,8 @@ def test_a_replica_is_stopped_while_it_computes(serve):
     (service.gate / "hold").unlink()
     assert answer.result().json() == [[2, 2, 2]]
     assert not is_alive(pid)
-    assert "it was stopped by a signal" in service.log
+    (hung,) = [event for event in service.events if event["kind"] == "replica_hung"]
+    assert "it was stopped by a signal" in hung["message"]
 
 
 def test_killed_again_and_again_under_load_no_request_fails(serve):
@@ -67,7 +68,7 @@ def test_killed_again_and_again_under_load_no_request_fails(serve):
     for thread in threads:
         thread.join()
     assert kills >= 5
-    assert service.log.count("is gone") >= kills
+    assert len([event for event in service.events if event["kind"] == "replica_lost"]) >= kills
     assert set(found) == {(200, "[[2.0,4.0,6.0]]")}
     assert service.status()["requests"] == 0
 
@@ -191,7 +192,7 @@ def test_the_router_is_killed_and_the_next_one_finds_its_replicas(serve):
     killed = service.router
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: not is_alive(killed), "the router is gone")
-    assert service.later([[1, 1, 1]]).result().json() == [[2, 2, 2]]  # it waited in the port's queue
+    assert service.predict_anew([[1, 1, 1]]).json() == [[2, 2, 2]]  # it waited in the port's queue
     assert {replica["pid"] for replica in service.wait_replicas(2)} == before
     assert service.router != killed
     assert "another one takes over" in service.stderr

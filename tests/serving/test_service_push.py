@@ -128,7 +128,7 @@ def test_a_new_router_serves_the_weights_that_were_pushed(serve, checkpoint):
     killed = service.router
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: not is_alive(killed), "the router is gone")
-    answer = service.later([[1, 1]]).result()
+    answer = service.predict_anew([[1, 1]])
     assert (factor_of(answer), answer.headers["x-pliant-version"]) == (5, "2")
     assert [each["pid"] for each in service.wait_replicas(1)] == [replica["pid"]]
 

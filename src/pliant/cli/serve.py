@@ -24,7 +24,7 @@ from pliant.cli.output import note, print_json_line, problem
 from pliant.cli.serve_options import serve_parser, spec_of
 from pliant.config import Home, home_dir
 from pliant.errors import ConfigError
-from pliant.wire.service_api import RouterReport, ServiceSpec, write_spec
+from pliant.wire.service_api import OVER, RouterReport, ServiceSpec, write_spec
 
 _MOST_DEATHS = 3
 """Routers that may die within ``_CALM_S`` of their start, one after the other."""
@@ -60,6 +60,13 @@ class _Supervisor:
 
     def run(self) -> int:
         """Returns the exit code."""
+        try:
+            return self._run()
+        finally:
+            for version in self._directory.glob("v*"):
+                (version / OVER).touch(mode=0o600)
+
+    def _run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._end)
         deaths = 0

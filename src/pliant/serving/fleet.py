@@ -25,7 +25,7 @@ from pliant.wire.replica_messages import (
     TemplateFailed,
     TemplateHello,
 )
-from pliant.wire.service_api import ServiceSpec
+from pliant.wire.service_api import OVER, ServiceSpec
 
 _log = logging.getLogger(__name__)
 _TEMPLATE = 0
@@ -79,6 +79,7 @@ class Fleet:
     async def start(self) -> None:
         """Listen for replicas, and start the template, unless that of an earlier router comes back."""
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        (self._path.parent / OVER).unlink(missing_ok=True)
         survivors = self._path.exists()
         self._server = await listen(self, self._path)
         if survivors:

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+OVER = "over"
+"""File in a version's directory: no router will come any more."""
 ServiceState = Literal["loading", "ready", "stopping", "broken"]
 ReplicaState = Literal["starting", "ready", "leaving"]
 

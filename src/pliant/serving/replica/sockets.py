@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from pliant.wire.replica_messages import Frame, FrameReader, Part, encode
+from pliant.wire.service_api import OVER
 from pliant.wire.unix_path import reachable
 
 Heads = TypeVar("Heads")
@@ -49,9 +50,9 @@ class FrameSocket(Generic[Heads]):
             raise RouterGoneError(f"no router listens at {path}: {error}") from error
 
     def wait_for_router(self, path: Path) -> bool:
-        """Until one listens; False if none has come within ORPHAN_S, or the service's directory is gone."""
+        """Until one listens; False if none has come within ORPHAN_S, or the service is over or its directory gone."""
         end_s = time.monotonic() + ORPHAN_S
-        while time.monotonic() < end_s and path.parent.exists():
+        while time.monotonic() < end_s and path.parent.exists() and not (path.parent / OVER).exists():
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
                 try:
                     with reachable(path) as name:
