@@ -5,25 +5,26 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
+
+from pliant.testing import waiting
 
 DEADLINE_S = 60.0
 MARK = "SERVICE_TEST_MARK"
 MODELS = Path(__file__).with_name("service_models.py")
 
 
-def wait_until(condition: Callable[[], object], what: str) -> object:
-    """Wait for a named condition; returns its value."""
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline_s, f"waited {DEADLINE_S} s in vain: {what}"
-        time.sleep(0.01)
-    return value
+wait_until = partial(waiting.wait_until, deadline_s=DEADLINE_S)
+"""Wait for a named condition; returns its value."""
+
+
+def parent_of(pid: int) -> int:
+    """Of a replica: its template."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 class Service:
@@ -121,6 +122,12 @@ class Service:
         """Until exactly so many answer."""
         wait_until(lambda: len(self.ready()) == count == len(self.status()["replicas"]), f"there are {count} replicas")
         return self.ready()
+
+    def pliant(self, *words: object) -> subprocess.CompletedProcess[str]:
+        """A command beside it, to its end."""
+        command = [sys.executable, "-P", "-m", "pliant.cli.main", *map(str, words)]
+        environment = {**os.environ, "PLIANT_HOME": str(self.home)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
     # ------------------------------------------------------------ faults
 

@@ -1,10 +1,7 @@
 """With --exact an input gets the same bits whatever batch it falls into; without, the test shows that it does not."""
 
 import io
-import os
 import random
-import subprocess
-import sys
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,8 +30,7 @@ def answers_under_load(service, *, requests=1000, inputs=12):
     random.Random(2).shuffle(order)
     with ThreadPoolExecutor(24) as threads:
         asked = [threads.submit(ask, number) for number in order]
-        command = [sys.executable, "-P", "-m", "pliant.cli.main", "scale", "model", "3:3"]
-        subprocess.run(command, env={**os.environ, "PLIANT_HOME": str(service.home)}, check=True, timeout=60)
+        service.pliant("scale", "model", "3:3").check_returncode()
         service.wait_replicas(3)
         for each in asked[requests // 2 :]:
             each.result()

@@ -4,10 +4,9 @@ import os
 import signal
 import threading
 from collections import Counter
-from pathlib import Path
 
 import pytest
-from service_lab import wait_until
+from service_lab import parent_of, wait_until
 from service_models import DIES, RAISES
 
 from pliant.testing.processes import is_alive
@@ -176,8 +175,7 @@ def test_a_model_that_cannot_be_loaded(begin):
 def test_the_template_dies_and_the_service_goes_on(serve):
     service = serve("Double", "--replicas", "1:2", "--target", "1", "--batch", "1", "--idle", "60")
     (replica,) = service.wait_replicas(1)
-    parent = int(Path(f"/proc/{replica['pid']}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(parent, signal.SIGKILL)
+    os.kill(parent_of(replica["pid"]), signal.SIGKILL)
     assert service.predict([[1, 1, 1]]).status_code == 200
     service.hold()
     answers = [service.later([[n, n, n]]) for n in (1, 2)]
@@ -197,8 +195,7 @@ def test_the_router_is_killed_and_the_next_one_finds_its_replicas(serve):
     assert service.router != killed
     assert "another one takes over" in service.stderr
     # The template is no child of this router, but what becomes of it is seen.
-    template = int(Path(f"/proc/{min(before)}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(template, signal.SIGKILL)
+    os.kill(parent_of(min(before)), signal.SIGKILL)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     assert service.predict([[1, 1, 1]]).status_code == 200

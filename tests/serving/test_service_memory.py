@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from service_lab import parent_of
+
 
 def memory_of(pid):
     """Proportional memory of a process without mapped files, and private memory, in bytes (proc(5), smaps_rollup)."""
@@ -18,7 +20,7 @@ def total_with_three_replicas(service):
     service.wait_held(3)
     service.release()
     assert [answer.result().json() for answer in answers] == [[[2, 2, 2]]] * 3
-    template = int(Path(f"/proc/{replicas[0]['pid']}/stat").read_text().rpartition(")")[2].split()[1])
+    template = parent_of(replicas[0]["pid"])
     found = [memory_of(pid) for pid in (template, *(replica["pid"] for replica in replicas))]
     return sum(proportional for proportional, _ in found), max(private for _, private in found[1:])
 

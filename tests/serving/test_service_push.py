@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 
@@ -43,9 +41,7 @@ def checkpoint(tmp_path):
 
 
 def push(service, *words):
-    command = [sys.executable, "-P", "-m", "pliant.cli.main", "push", "model", *map(str, words)]
-    environment = {**os.environ, "PLIANT_HOME": str(service.home)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return service.pliant("push", "model", *words)
 
 
 def factor_of(answer):

@@ -7,7 +7,6 @@ uses it when the agent has died, ``pliant resume`` for a job that is over.
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import msgspec
 from pliant.config import Home
 from pliant.errors import ConfigError
 from pliant.wire.api import JobSpec
+from pliant.wire.private_file import write_private
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -62,10 +62,7 @@ def write_launch(home: Home, launch: Launch) -> None:
     """Keep it for later; readers see the old file or the new one."""
     directory = home.job(launch.spec.name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = directory / f".launch.{secrets.token_hex(4)}"
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(launch))
-    fresh.replace(directory / "launch.json")
+    write_private(directory / "launch.json", msgspec.json.encode(launch))
 
 
 def read_launch(home: Home, job: str) -> Launch:

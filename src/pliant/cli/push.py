@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from pliant.cli.exit_codes import OK
 from pliant.cli.output import note, print_json, problem
 from pliant.cli.parsing import verb_parser
+from pliant.cli.serve_options import checkpoint_path
 from pliant.cli.service_client import find_service
 from pliant.config import Home, home_dir
 from pliant.errors import ConfigError
@@ -62,10 +62,8 @@ def _call_of(given: argparse.Namespace) -> tuple[str, PushRequest | None]:
         if given.canary is not None:
             raise ConfigError("--canary goes with --checkpoint")
         return ("promote" if given.promote else "rollback"), None
-    problems = []
-    path = Path(given.checkpoint).absolute()
-    if not path.is_dir():
-        problems.append(problem(f"--checkpoint {path} is no directory", "a directory step-... of a training job"))
+    problems: list[str] = []
+    path = checkpoint_path(given.checkpoint, problems)
     share = 0.0
     if given.canary is not None:
         found = re.fullmatch(r"(\d{1,2}(?:\.\d+)?)%", given.canary)
@@ -74,4 +72,4 @@ def _call_of(given: argparse.Namespace) -> tuple[str, PushRequest | None]:
             problems.append(problem(f"--canary {given.canary} is no share", "for example --canary 10%"))
     if problems:
         raise ConfigError(problems)
-    return "push", PushRequest(str(path), share)
+    return "push", PushRequest(path, share)

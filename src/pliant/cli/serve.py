@@ -38,14 +38,10 @@ def main(argv: Sequence[str]) -> int:
     directory = Home(home_dir()).service(spec.name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(directory, spec.name) as lock, _listening(spec) as port:
-        note(f"service {spec.name} at {url_of(spec, port)}: loading {spec.target}")
-        write_spec(directory, msgspec.structs.replace(spec, port=port.getsockname()[1]))
+        spec = msgspec.structs.replace(spec, port=port.getsockname()[1])
+        note(f"service {spec.name} at {spec.url}: loading {spec.target}")
+        write_spec(directory, spec)
         return _Supervisor(spec, directory, port, lock, as_json=given.json).run()
-
-
-def url_of(spec: ServiceSpec, port: socket.socket) -> str:
-    """Where the service is found."""
-    return f"http://{spec.host}:{port.getsockname()[1]}"
 
 
 class _Supervisor:
@@ -53,7 +49,7 @@ class _Supervisor:
 
     def __init__(self, spec: ServiceSpec, directory: Path, port: socket.socket, lock: int, *, as_json: bool) -> None:
         self._spec, self._directory, self._port, self._lock = spec, directory, port, lock
-        self._url, self._json = url_of(spec, port), as_json
+        self._json = as_json
         self._router: subprocess.Popen[str] | None = None
         self._ending = False
         self._told = False
@@ -114,9 +110,7 @@ class _Supervisor:
             bounds = f"{spec.least} to {spec.most} replicas, {spec.concurrency:g} requests each"
             note(f"service {spec.name} is ready: {bounds}; Ctrl-C ends it")
             if self._json:
-                print_json_line({"name": spec.name, "url": self._url, "pid": os.getpid()})
-        elif report.note:
-            note(report.note)
+                print_json_line({"name": spec.name, "url": spec.url, "pid": os.getpid()})
 
     def _end(self, *_: object) -> None:
         self._ending = True

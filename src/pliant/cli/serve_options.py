@@ -39,9 +39,7 @@ def spec_of(given: argparse.Namespace) -> ServiceSpec:
     port = whole_number("--port", given.port, problems, least=0)
     if port > 65535:
         problems.append(f"--port is {port}, more than 65535")
-    checkpoint = "" if given.checkpoint is None else str(Path(given.checkpoint).absolute())
-    if checkpoint and not Path(checkpoint).is_dir():
-        problems.append(problem(f"--checkpoint {checkpoint} is no directory", "a directory step-... of a training job"))
+    checkpoint = "" if given.checkpoint is None else checkpoint_path(given.checkpoint, problems)
     spec = ServiceSpec(
         name=name,
         target=f"{path}:{attribute}" if attribute else str(path),
@@ -109,6 +107,14 @@ def serve_parser() -> argparse.ArgumentParser:
 def _has_name(target: str) -> bool:
     _, colon, name = target.rpartition(":")
     return bool(colon) and name.isidentifier()
+
+
+def checkpoint_path(text: str, problems: list[str]) -> str:
+    """``--checkpoint`` as an absolute path; a problem more if it is no directory."""
+    path = Path(text).absolute()
+    if not path.is_dir():
+        problems.append(problem(f"--checkpoint {path} is no directory", "a directory step-... of a training job"))
+    return str(path)
 
 
 def replica_bounds(option: str, text: str, problems: list[str]) -> tuple[int, int]:

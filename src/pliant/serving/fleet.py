@@ -20,7 +20,6 @@ from pliant.wire.replica_messages import (
     Frame,
     Part,
     ReplicaExited,
-    ReplicaForked,
     ReplicaHello,
     TemplateFailed,
     TemplateHello,
@@ -167,8 +166,6 @@ class Fleet:
                 self._template_came(link, head)
             case TemplateFailed(_, error):
                 self._cannot_load(f"the model could not be loaded: {error.strip()}")
-            case ReplicaForked() if link.who == _TEMPLATE:
-                pass
             case ReplicaExited(replica, exit_code) if link.who == _TEMPLATE:
                 self._owner.replica_gone(replica, f"it ended with exit code {exit_code}")
             case _:

@@ -56,13 +56,9 @@ class Front:
         self._service = service
         self._spec = service.spec
         self._admin = Admin(service)
-        self._began_s = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's entry."""
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-            return
         if scope["type"] != "http":
             return
         call = Call(scope["method"], scope["path"], dict(scope["headers"]), receive, send)
@@ -318,11 +314,3 @@ def _wrong_method(call: Call, right: str) -> Answer:
 
 def _server() -> dict[str, Any]:
     return {"name": "pliant", "version": "0.1.0", "extensions": ["binary_tensor_data"]}
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

@@ -265,7 +265,6 @@ class Line:
             return  # it was given to another one
         if not head.last:
             number, pending = flight.requests[0]
-            flight.started = True
             self.state.answer_began(number)
             pending.deliver(whole_outputs(head.outputs, payload))
             return
@@ -311,7 +310,8 @@ class Line:
         self._look_at = None
         if not self.state.stopping and not self.state.broken:
             now_s = time.monotonic()
-            decision, sight = self._scaler.decide(now_s, self.sight()), self.sight()
+            sight = self.sight()
+            decision = self._scaler.decide(now_s, sight)
             wanted, there = max(decision.wanted, self._floor), sight.ready + sight.starting
             if wanted not in (there, self._wanted):
                 self._record("scaled", f"from {there} to {wanted} replicas: {decision.why}")

@@ -58,8 +58,6 @@ class Flight:
     number: int
     requests: list[tuple[int, Pending]] = field(default_factory=list)
     began_s: float = 0.0
-    started: bool = False
-    """A part of a stream has come."""
 
 
 def join_inputs(requests: Sequence[Pending]) -> tuple[int, tuple[TensorHead, ...], list[bytes | memoryview]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from pliant.serving.line import Line
+from pliant.serving.meter import Meter
 from pliant.serving.pending import ServeError
 from pliant.serving.service_log import ServiceLog
 from pliant.wire.service_api import (
@@ -52,8 +53,8 @@ class Service:
         """To the canary: it gets the next request when this reaches 1."""
         self._pushing = False
         self._newest = spec.version
-        self._past = (0, 0, 0)
-        """Answered, failed, refused by lines that are gone."""
+        self._past: list[Meter] = []
+        """Of the lines that are gone."""
         self._draining: dict[asyncio.Task[None], Line] = {}
 
     async def start(self) -> None:
@@ -175,10 +176,7 @@ class Service:
 
     async def _end(self, line: Line) -> None:
         await line.stop(drain_s=DRAIN_S)
-        meter = line.meter
-        self._past = tuple(  # type: ignore[assignment]
-            one + other for one, other in zip(self._past, (meter.answered, meter.failed, meter.refused), strict=True)
-        )
+        self._past.append(line.meter)
 
     # ------------------------------------------------------------ what can be told
 
@@ -195,21 +193,21 @@ class Service:
         if line.state.stopping or line.state.broken:
             state = "stopping" if line.state.stopping else "broken"
         trial = self.trial
-        answered, failed, refused = self._past
+        meters = [*self._past, *(each.meter for each in lines)]
         return ServiceStatus(
             name=self.spec.name,
             state=state,
             version=line.version,
             replicas=[replica for each in lines for replica in each.replicas()],
             requests=sum(len(each.state) for each in lines),
-            answered=answered + sum(each.meter.answered for each in lines),
-            failed=failed + sum(each.meter.failed for each in lines),
-            refused=refused + sum(each.meter.refused for each in lines),
+            answered=sum(meter.answered for meter in meters),
+            failed=sum(meter.failed for meter in meters),
+            refused=sum(meter.refused for meter in meters),
             problem=line.state.broken,
             checkpoint=self.spec.checkpoint,
             least=self.spec.least,
             most=self.spec.most,
-            url=f"http://{self.spec.host}:{self.spec.port}",
+            url=self.spec.url,
             target=self.spec.target,
             canary=None if trial is None else Canary(trial.version, self._share, trial.spec.checkpoint),
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 
 import msgspec
 
 from pliant.config import Home
+from pliant.wire.private_file import write_private
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -23,11 +23,7 @@ class Address(msgspec.Struct, frozen=True):
 
 def write_address(home: Home, address: Address) -> None:
     """Publish ``address``; readers see the old file or the new one, never a part of one."""
-    fresh = home.coordinator.with_name(f".coordinator.{secrets.token_hex(4)}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(address))
-    fresh.replace(home.coordinator)
+    write_private(home.coordinator, msgspec.json.encode(address))
 
 
 def remove_address(home: Home, *, pid: int) -> None:

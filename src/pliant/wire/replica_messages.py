@@ -79,13 +79,6 @@ class TemplateFailed(Frame, frozen=True):
     error: str
 
 
-class ReplicaForked(Frame, frozen=True):
-    """It exists, and will say hello."""
-
-    replica: int
-    pid: int
-
-
 class ReplicaExited(Frame, frozen=True):
     """It is gone. ``exit_code`` is negative for a signal."""
 
@@ -124,7 +117,7 @@ class EndTemplate(Frame, frozen=True):
     """It is to end; its replicas live on."""
 
 
-ToRouter = ReplicaHello | BatchAnswer | BatchRaised | TemplateHello | TemplateFailed | ReplicaForked | ReplicaExited
+ToRouter = ReplicaHello | BatchAnswer | BatchRaised | TemplateHello | TemplateFailed | ReplicaExited
 ToReplica = RunBatch | CancelBatch | EndReplica
 ToTemplate = ForkReplica | EndTemplate
 

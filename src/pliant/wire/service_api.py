@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+
+from pliant.wire.private_file import write_private
 
 OVER = "over"
 """File in a version's directory: no router will come any more."""
@@ -53,6 +53,11 @@ class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The checkpoint before this one, for a roll-back; empty: there is none, or it was without one."""
     launch: str = ""
     """Which start of a service of this name: replicas of an earlier one are sent away."""
+
+    @property
+    def url(self) -> str:
+        """Where it is found, once the port is known."""
+        return f"http://{self.host}:{self.port}"
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True):
@@ -126,15 +131,11 @@ class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
     loaded: bool = False
     problem: str = ""
     """It cannot serve, and ends."""
-    note: str = ""
 
 
 def write_spec(directory: Path, spec: ServiceSpec) -> None:
     """Put the spec where the router finds it; readable by its owner alone, because of the API key."""
-    fresh = directory / f".service.{secrets.token_hex(4)}"
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(spec))
-    fresh.replace(directory / "service.json")
+    write_private(directory / "service.json", msgspec.json.encode(spec))
 
 
 def read_spec(directory: Path) -> ServiceSpec:

@@ -43,17 +43,7 @@ class Replica:
 
     def run(self) -> None:
         """Serve; returns when it is told to end, or when no router has come back in time."""
-        while True:
-            try:
-                self._socket.connect(self._path)
-                self._socket.send(self._hello)
-                while self._serve_one():
-                    pass
-                return
-            except RouterGoneError as error:
-                _log.warning("%s; waiting for the next router", error)
-                if not self._socket.wait_for_router(self._path):
-                    return
+        self._socket.serve(self._path, hello=lambda: self._hello, serve_one=self._serve_one)
 
     def _serve_one(self) -> bool:
         head, payload = self._socket.receive()

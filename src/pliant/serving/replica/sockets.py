@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -14,6 +15,7 @@ from pliant.wire.service_api import OVER
 from pliant.wire.unix_path import reachable
 
 Heads = TypeVar("Heads")
+_log = logging.getLogger(__name__)
 _CHUNK_BYTES = 1 << 18
 ORPHAN_S = 60.0
 """Without a router for so long, whoever serves it ends."""
@@ -32,6 +34,23 @@ class FrameSocket(Generic[Heads]):
         self._socket: socket.socket | None = None
         self._reader: FrameReader[Heads] = FrameReader(kind)
         self._ready: deque[tuple[Heads, bytes]] = deque()
+
+    def serve(self, path: Path, *, hello: Callable[[], Frame], serve_one: Callable[[], bool]) -> None:
+        """Greet one router after the other, and serve each until it is gone.
+
+        Returns when ``serve_one`` does not want to go on, or when no router has come back in time.
+        """
+        while True:
+            try:
+                self.connect(path)
+                self.send(hello())
+                while serve_one():
+                    pass
+                return
+            except RouterGoneError as error:
+                _log.warning("%s; waiting for the next router", error)
+                if not self.wait_for_router(path):
+                    return
 
     def connect(self, path: Path) -> None:
         """Begin a new connection.

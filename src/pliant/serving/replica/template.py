@@ -33,7 +33,6 @@ from pliant.wire.replica_messages import (
     EndTemplate,
     ForkReplica,
     ReplicaExited,
-    ReplicaForked,
     TemplateFailed,
     TemplateHello,
     ToTemplate,
@@ -59,19 +58,11 @@ class Template:
 
     def run(self) -> None:
         """Until it is told to end, or no router has come back in time."""
-        while True:
-            try:
-                self._socket.connect(self._path)
-                known = {replica: pid for pid, replica in self._children.items()}
-                hello = self._hello
-                self._socket.send(msgspec.structs.replace(hello, replicas=known))
-                while self._serve_one():
-                    pass
-                return
-            except RouterGoneError as error:
-                _log.warning("%s; waiting for the next router", error)
-                if not self._socket.wait_for_router(self._path):
-                    return
+        self._socket.serve(self._path, hello=self._greeting, serve_one=self._serve_one)
+
+    def _greeting(self) -> TemplateHello:
+        known = {replica: pid for pid, replica in self._children.items()}
+        return msgspec.structs.replace(self._hello, replicas=known)
 
     def _serve_one(self) -> bool:
         ready = [self._socket.fileno()] if self._socket.pending else []
@@ -94,7 +85,6 @@ class Template:
         if pid == 0:
             self._become(replica)
         self._children[pid] = replica
-        self._socket.send(ReplicaForked(replica, pid))
 
     def _become(self, replica: int) -> NoReturn:
         """In the fork: be a replica, and never return into the template's code."""
