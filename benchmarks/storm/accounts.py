@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import median
+from statistics import fmean
 
 import msgspec
 
@@ -101,12 +101,16 @@ def step_times_s(workers: Sequence[Worker]) -> list[tuple[float, int]]:
 
 
 def calm_step_s(times_s: Sequence[float], found: Sequence[Span]) -> dict[int, float]:
-    """Workers -> median step in the given spans, without the first steps of each."""
+    """Workers -> mean step in the given spans, without the first steps of each.
+
+    The mean and not the median: a machine that is shared has slow steps in calm times, too, and what is possible is
+    what undisturbed workers get done in the same time.
+    """
     gaps: dict[int, list[float]] = {}
     for span in found:
         inside = [time_s for time_s in times_s if span.begin_s <= time_s <= span.end_s][SETTLED_STEPS:]
         gaps.setdefault(span.workers, []).extend(after - before for before, after in pairwise(inside))
-    return {workers: median(values) for workers, values in gaps.items() if values}
+    return {workers: fmean(values) for workers, values in gaps.items() if values}
 
 
 def possible_steps(

@@ -105,7 +105,7 @@ def _table(result: StormResult) -> str:
 def _how(result: StormResult) -> str:
     return (
         "Possible steps: for each stretch of time with a constant number of live workers in training, its length over "
-        "the median undisturbed step with that many, measured in calm stretches of this same run before and after the "
+        "the mean undisturbed step with that many, measured in calm stretches of this same run before and after the "
         "storm. A worker is live from its first commit to the signal that hits it. Of the second goodput, "
         f"{result.patience_s:g} s from each SIGSTOP are left out (overlapping ones once). All numbers come from "
         "what the workers wrote down with each shard and commit. A shard that is computed again because its worker "
