@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, TypeVar
 
@@ -10,15 +11,26 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pliant.control.job import Job
 from pliant.control.metrics import render
 from pliant.control.openapi import openapi_text
 from pliant.control.registry import Registry
 from pliant.errors import CoordinatorError
-from pliant.wire.api import JobSpec, MisbehaveRequest, Problem, ScaleRequest, StopRequest
+from pliant.wire.api import (
+    JobSpec,
+    MisbehaveRequest,
+    Problem,
+    ScaleRequest,
+    StopRequest,
+    Weights,
+    WeightsRequest,
+)
 from pliant.wire.codec import MAX_MESSAGE_BYTES
+from pliant.wire.messages import WeightsOrder, WeightsPublished
 
 _log = logging.getLogger(__name__)
 Kind = TypeVar("Kind")
+_LONGEST_WAIT_S = 60.0
 
 
 async def create_job(request: Request) -> Response:
@@ -53,6 +65,47 @@ async def misbehave_job(request: Request) -> Response:
     """``POST /v1/jobs/NAME/misbehave``."""
     asked = await _body(request, MisbehaveRequest)
     return _json(_registry(request).misbehave(_name(request), asked).status())
+
+
+async def get_weights(request: Request) -> Response:
+    """``POST /v1/jobs/NAME/weights``: answered when a worker has written them, or nothing has come for a while."""
+    asked = await _body(request, WeightsRequest)
+    if not asked.directory.startswith("/") or asked.every < 1 or asked.after < 0:
+        raise CoordinatorError("directory: an absolute path; every: at least 1; after: at least 0", status=422)
+    if not 0 <= asked.wait_s <= _LONGEST_WAIT_S:
+        raise CoordinatorError(f"wait_s is {asked.wait_s:g}: from 0 to {_LONGEST_WAIT_S:g}", status=422)
+    job = _registry(request).find(_name(request))
+    if not isinstance(job, Job):
+        raise CoordinatorError(
+            f"job {job.status().name} is {job.status().state}: no more weights will come", status=409
+        )
+    return _json(await _weights(job, WeightsOrder(asked.directory, asked.every, asked.after), wait_s=asked.wait_s))
+
+
+async def _weights(job: Job, order: WeightsOrder, *, wait_s: float) -> Weights:
+    """Waits for them.
+
+    Raises:
+        CoordinatorError: 409: the job is over; 503: they could not be written.
+    """
+    waiting: asyncio.Future[WeightsPublished | None] = asyncio.get_running_loop().create_future()
+
+    def answer(published: WeightsPublished | None) -> None:
+        if not waiting.done():
+            waiting.set_result(published)
+
+    job.ask_weights(order, answer)
+    try:
+        found = await asyncio.wait_for(waiting, wait_s)
+    except TimeoutError:
+        return Weights()
+    finally:
+        job.drop_weights(order)
+    if found is None:
+        return Weights()  # superseded, or the job has just ended: asking again tells which
+    if found.error:
+        raise CoordinatorError(f"the weights before step {found.step} could not be written: {found.error}", status=503)
+    return Weights(found.step, found.path, found.size_bytes, found.seconds)
 
 
 async def get_events(request: Request) -> Response:

@@ -12,12 +12,19 @@ import msgspec
 
 from pliant.wire.agent_messages import AgentHello, AgentToCoordinator, WorkerProbed
 from pliant.wire.api import MisbehaveRequest
-from pliant.wire.messages import CallEnded, StillHere, WorkerHello, WorkerProgress, WorkerToCoordinator
+from pliant.wire.messages import (
+    CallEnded,
+    StillHere,
+    WeightsPublished,
+    WorkerHello,
+    WorkerProgress,
+    WorkerToCoordinator,
+)
 
 REPLAY_VERSION = 2
 """Raise it when the same inputs lead to something else than before: older live jobs are then not taken up."""
 
-UNTOLD = (WorkerProgress, StillHere, WorkerProbed)
+UNTOLD = (WorkerProgress, StillHere, WorkerProbed, WeightsPublished)
 """What workers and agents say and nothing depends on but what is known at this moment."""
 
 Timer = Literal[

@@ -17,6 +17,7 @@ from pliant.control.inputs import CheckpointChosen, Moment
 from pliant.control.job_records import JobRecords
 from pliant.control.links import WorkerRecord
 from pliant.control.memory_plan import Fewer, GiveUp
+from pliant.control.publications import Answer
 from pliant.control.report_plan import job_status
 from pliant.control.scalars import scalars_for
 from pliant.control.schedule import strike
@@ -26,7 +27,17 @@ from pliant.errors import ConfigError, CoordinatorError
 from pliant.membership import events as ev
 from pliant.wire.agent_messages import StartWorker, StopAgent
 from pliant.wire.api import JobSpec, PlanEvent
-from pliant.wire.messages import FormGeneration, Interrupt, Member, MilestonePassed, Retire, StopJob
+from pliant.wire.messages import (
+    FormGeneration,
+    Interrupt,
+    Member,
+    MilestonePassed,
+    PublishWeights,
+    Retire,
+    StopJob,
+    WeightsOrder,
+    WeightsPublished,
+)
 
 _GRACE_S = 5.0
 
@@ -76,6 +87,34 @@ class Job(JobRecords):
             self.end("stopped", "stopped at once by request", grace_s=0.0)
         else:
             self.handle(ev.StopAsked())
+
+    def ask_weights(self, order: WeightsOrder, answer: Answer) -> None:
+        """Have a worker write its weights; ``answer`` is called when it has, or with None if the job is over before.
+
+        Raises:
+            CoordinatorError: 409: it is over already.
+        """
+        if self.publications.ask(order, answer):
+            if self.over:
+                self.publications.drop(order)
+                raise CoordinatorError(f"job {self.spec.name} is {self.state}: no more weights will come", status=409)
+            self.tell_orders()
+
+    def drop_weights(self, order: WeightsOrder) -> None:
+        """Whoever asked waits no more."""
+        if self.publications.drop(order) and not self.over:
+            self.tell_orders()
+
+    def weights_published(self, message: WeightsPublished) -> None:
+        """A worker has written some, or could not."""
+        if self.publications.published(message):
+            self.tell_orders()
+
+    def tell_orders(self) -> None:
+        """Any member may become the main one at any moment: all know the orders."""
+        for record in self.workers.values():
+            if record.entered and not record.gone:
+                record.send(PublishWeights(self.publications.orders))
 
     # ------------------------------------------------------------ what happens to the job
 
@@ -278,6 +317,7 @@ class Job(JobRecords):
         elif outcome in ("failed-script", "failed-diverged") and self.script_error is not None:
             reason = self.script_error
         self.changes.end()
+        self.publications.end()
         unreached = self.schedule.unreached()
         if unreached:
             what = "; ".join(describe(event) for event in unreached)

@@ -10,6 +10,7 @@ from pliant.control.inputs import Moment
 from pliant.control.links import AgentRecord, WorkerRecord
 from pliant.control.memory_plan import MemoryPlan
 from pliant.control.progress import Progress
+from pliant.control.publications import Publications
 from pliant.control.report_plan import JobView, job_report, job_status
 from pliant.control.scalars import Scalars
 from pliant.control.schedule_plan import Schedule
@@ -62,6 +63,7 @@ class JobRecords:
         )
         self.changes = Changes(self.log, self.progress)
         self.checkpoints = Checkpoints(spec, self.log, self.progress, self.changes)
+        self.publications = Publications()
         self.membership = JobMembership(start=spec.start_workers, minimum=spec.min_workers, resume=spec.resume)
 
     @property

@@ -18,6 +18,8 @@ from pliant.wire.api import (
     ScaleRequest,
     StopRequest,
     StreamItem,
+    Weights,
+    WeightsRequest,
 )
 
 _VERSION = "1"
@@ -78,6 +80,15 @@ OPERATIONS = (
         JobStatus,
         MisbehaveRequest,
         refusals=(404, 409, 413, 422),
+    ),
+    Operation(
+        "POST",
+        "/v1/jobs/{name}/weights",
+        "get_weights",
+        "The weights of a running job, written by a worker from its memory; answers when they are there.",
+        Weights,
+        WeightsRequest,
+        refusals=(404, 409, 413, 422, 503),
     ),
     Operation(
         "GET",

@@ -31,6 +31,7 @@ from pliant.wire.messages import (
     RehearsalFailed,
     Retire,
     StepsCommitted,
+    WeightsPublished,
     Welcome,
     WorkerFailed,
     WorkerFinished,
@@ -118,6 +119,8 @@ def worker_said(job: Job, record: WorkerRecord, message: WorkerToCoordinator) ->
             _broken(job, record, message)
         case CheckpointWritten() | CheckpointFailed() | CheckpointSkipped():
             _checkpoint(job, record, message)
+        case WeightsPublished():
+            _published(job, record, message)
         case WorkerFinished():
             _finished(job, record, message)
         case WorkerFailed():
@@ -182,6 +185,8 @@ def _entered(job: Job, record: WorkerRecord, message: GenerationEntered) -> None
         record.worker, message, is_leaving=lambda worker: job.workers[worker].leaving, now_s=job.now_s()
     )
     record.entered = True
+    if job.publications.orders:
+        job.tell_orders()
     job.handle(ev.WorkerEntered(record.worker, Generation(message.generation)))
     if job.changes.settled:
         job.release_leavers()
@@ -250,6 +255,12 @@ def _checkpoint(
             job.checkpoints.failed(message)
         case CheckpointSkipped():
             job.checkpoints.skipped(message)
+
+
+def _published(job: Job, record: WorkerRecord, message: WeightsPublished) -> None:
+    if not record.entered:
+        raise ProtocolError(f"WeightsPublished of {record.worker}, which has not entered any generation")
+    job.weights_published(message)
 
 
 def _finished(job: Job, record: WorkerRecord, message: WorkerFinished) -> None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from pliant.errors import StateError
 from pliant.training.crew import Crew
 from pliant.training.session import Session
+from pliant.training.writing import Writer
 from pliant.transfer.checkpoint_save import Snapshot, Staging, take_snapshot, write_checkpoint
 from pliant.wire.messages import CheckpointFailed, CheckpointSkipped, CheckpointWritten
-
-_NICENESS = 5
-"""Of the thread that writes: training comes first, but with all processors busy it gets its share nevertheless."""
 
 
 class Checkpoints:
@@ -25,7 +20,7 @@ class Checkpoints:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._staging = Staging()
-        self._thread: threading.Thread | None = None
+        self._writer = Writer()
         self._writing = 0
         self._last = -1
         """Step of the newest one that was tried, or that the job began from."""
@@ -43,7 +38,7 @@ class Checkpoints:
         if step == 0 or step % rules.checkpoint_every or step in (self._last, self._session.restored_step):
             return
         self._last = step
-        if self._thread is not None and self._thread.is_alive():
+        if self._writer.busy:
             self._skip(step)
             return
         self._skipping = False
@@ -51,10 +46,8 @@ class Checkpoints:
         snapshot = self._snapshot()
         if snapshot is not None:
             self._writing = step
-            self._thread = threading.Thread(
-                target=self._write_gently, args=(snapshot, began_s), name=f"pliant-checkpoint-{step}", daemon=True
-            )
-            self._thread.start()
+            work = lambda: self._write(snapshot, began_s)  # noqa: E731
+            self._writer.begin(work, name=f"pliant-checkpoint-{step}")
 
     def at_stop(self) -> None:
         """The job stops here: write one before the script is left, if this is the main worker. Blocking."""
@@ -68,8 +61,7 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait until the one that is being written, if any, is complete. Blocking."""
-        if self._thread is not None:
-            self._thread.join()
+        self._writer.finish()
 
     def _skip(self, step: int) -> None:
         if not self._skipping:  # said once, until one is written again
@@ -85,11 +77,6 @@ class Checkpoints:
         except (StateError, MemoryError, RuntimeError) as error:
             self._failed(session.position.step, error)
             return None
-
-    def _write_gently(self, snapshot: Snapshot, began_s: float) -> None:
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        self._write(snapshot, began_s)
 
     def _write(self, snapshot: Snapshot, began_s: float) -> None:
         rules = self._crew.rules

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from pliant.comm.base import Group
 from pliant.comm.mesh import MeshGroup
 from pliant.parallel.pass_messages import Flags
-from pliant.wire.messages import GenerationKind, JobRules, WorkerReady
+from pliant.wire.messages import GenerationKind, JobRules, WeightsOrder, WorkerReady
 
 
 class Crew(Protocol):
@@ -28,6 +28,11 @@ class Crew(Protocol):
     @property
     def rules(self) -> JobRules:
         """How the job was started."""
+        ...
+
+    @property
+    def orders(self) -> Sequence[WeightsOrder]:
+        """Weights that somebody waits for."""
         ...
 
     @property
@@ -139,6 +144,7 @@ class SoloCrew:
     stateful = True
     generation = 0
     rules = JobRules(check_every=0)
+    orders: Sequence[WeightsOrder] = ()
     workers: Sequence[str] = ("w1",)
     milestones: frozenset[int] = frozenset()
 

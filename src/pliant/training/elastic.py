@@ -32,10 +32,12 @@ from pliant.wire.messages import (
     MilestonePassed,
     MilestoneReached,
     Misbehave,
+    PublishWeights,
     RehearsalFailed,
     Retire,
     StillHere,
     StopJob,
+    WeightsOrder,
     Welcome,
     WorkerHello,
     WorkerLeaving,
@@ -56,6 +58,7 @@ class ElasticCrew:
         self.job: Any = None
         self.retired: str | None = None
         self.rehearsing = False
+        self.orders: list[WeightsOrder] = []
         self._spec, self._pid = spec, pid
         self._changed = threading.Condition()
         self._welcome: Welcome | None = None
@@ -246,6 +249,8 @@ class ElasticCrew:
                     self._changed.notify_all()
             case Misbehave():
                 self._misbehave(message)
+            case PublishWeights():
+                self.orders = message.orders
             case StopJob():
                 self._stop = True
             case Retire():

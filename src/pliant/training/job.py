@@ -21,6 +21,7 @@ from pliant.training.evaluate import Evaluation, evaluating
 from pliant.training.guards import checked_tracked, guard_optimizers
 from pliant.training.passes import LiveStep, OnNonFinite, RehearsalStep, StepRules
 from pliant.training.progress import Progress
+from pliant.training.publications import Publications
 from pliant.training.session import JobStopped, Session
 from pliant.training.step import Step
 from pliant.training.trace import Recorder
@@ -44,6 +45,7 @@ class Job:
         self._on_nonfinite, self._overlap = on_nonfinite, overlap
         self._progress = Progress(crew)
         self._checkpoints = Checkpoints(self.session)
+        self._publications = Publications(self.session)
         self.session.on_stop.append(self._checkpoints.at_stop)
         self._engines: dict[int, PassEngine] = {}
         self._sources: dict[Loader, Source] = {}
@@ -151,10 +153,15 @@ class Job:
         """Tell the coordinator of the steps that it does not know of yet."""
         self._progress.flush()
 
+    def publish_last(self) -> None:
+        """The script has come to its end: whoever follows the weights gets the last ones. Blocking."""
+        self._publications.at_end()
+
     def close(self) -> None:
         """End loader processes and threads. Called at the end of the script."""
         self.flush()
         self._checkpoints.close()
+        self._publications.close()
         for source in self._sources.values():
             source.close()
         for engine in self._engines.values():
@@ -180,6 +187,7 @@ class Job:
             self._stop_after(session.crew.rules.stop_after)
             session.boundary()
             self._checkpoints.at_boundary()
+            self._publications.at_boundary()
             self._progress.before(position.step, main=session.is_main)
             seed_streams(loader.seed, "head", position.call, position.step)
             live = self._live = LiveStep(session, engine, source, rules)

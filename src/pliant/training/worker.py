@@ -69,6 +69,7 @@ def _run_script(spec: WorkerSpec, crew: ElasticCrew) -> int:
         return _failed(crew, UsageError(NEVER_TRAINED), NEVER_TRAINED + "\n")
     if not crew.job.session.leaving or crew.job.session.stopping:
         crew.job.flush()
+        crew.job.publish_last()
         crew.tell(_finished(crew))
         crew.await_dismissal()
     return 0

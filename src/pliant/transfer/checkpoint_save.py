@@ -97,7 +97,14 @@ def take_snapshot(tracked: Mapping[str, Any], position: dict[str, Any], *, job: 
 
 
 def write_checkpoint(directory: Path, snapshot: Snapshot, *, keep: int) -> tuple[Path, int]:
-    """Write the snapshot as a checkpoint, and remove those that are too old. Blocking.
+    """As :func:`write_snapshot`; then removes the checkpoints that are too old. Blocking."""
+    final, size_bytes = write_snapshot(directory, snapshot)
+    keep_newest(directory, keep, fresh=final)
+    return final, size_bytes
+
+
+def write_snapshot(directory: Path, snapshot: Snapshot) -> tuple[Path, int]:
+    """Write the snapshot as a checkpoint. Blocking.
 
     One that is there already for the same step, and good, stays as it is: the same job has the same bits there.
 
@@ -113,7 +120,6 @@ def write_checkpoint(directory: Path, snapshot: Snapshot, *, keep: int) -> tuple
     if not is_good(final):
         with new_directory(final) as partial:
             _write_files(partial, snapshot)
-    keep_newest(directory, keep, fresh=final)
     return final, sum(path.stat().st_size for path in final.iterdir())
 
 

@@ -94,6 +94,31 @@ class MisbehaveRequest(Body, frozen=True):
     """Move no byte over any connection."""
 
 
+class WeightsRequest(Body, frozen=True):
+    """``POST /v1/jobs/NAME/weights``: the weights of a running job, from a worker's memory.
+
+    The answer comes when they are written: before the first step from ``after`` on that ``every`` divides, or at the
+    end of the script.
+    """
+
+    directory: str
+    """Where they are written to: on the workers' machine, and there already. One request at a time for each."""
+    every: int = 1
+    after: int = 0
+    wait_s: float = 20.0
+    """Answer without weights after so long, at most a minute."""
+
+
+class Weights(Body, frozen=True):
+    """Complete ones, in a checkpoint's format (only the modules); an empty ``path``: none came in time."""
+
+    step: int = 0
+    path: str = ""
+    size_bytes: int = 0
+    seconds: float = 0.0
+    """From the copy in the worker to the rename."""
+
+
 class WorkerStatus(Body, frozen=True):
     """One worker of a job."""
 

@@ -13,7 +13,18 @@ import msgspec
 from pliant.config import Home
 from pliant.errors import CoordinatorError
 from pliant.wire.address import Address, last_address, read_address
-from pliant.wire.api import Event, JobSpec, JobStatus, MisbehaveRequest, Problem, Report, ScaleRequest, StopRequest
+from pliant.wire.api import (
+    Event,
+    JobSpec,
+    JobStatus,
+    MisbehaveRequest,
+    Problem,
+    Report,
+    ScaleRequest,
+    StopRequest,
+    Weights,
+    WeightsRequest,
+)
 from pliant.wire.token import read_token
 
 Answer = TypeVar("Answer")
@@ -136,6 +147,13 @@ class Client:
     def misbehave(self, name: str, asked: MisbehaveRequest) -> JobStatus:
         """Have a worker misbehave; returns at once. Status 404: no such worker; 409: it or the job is over."""
         return self._call("POST", _path(name, "/misbehave"), answer=JobStatus, body=asked)
+
+    def weights(self, name: str, asked: WeightsRequest) -> Weights:
+        """The weights of a running job. Blocks up to ``asked.wait_s``: this client's ``timeout_s`` has to be longer.
+
+        Status 404: unknown; 409: it is over; 503: they could not be written.
+        """
+        return self._call("POST", _path(name, "/weights"), answer=Weights, body=asked)
 
     def events(self, name: str, *, after: int = 0) -> list[Event]:
         """Events with ``seq > after``. An event's late numbers (``stall_s``) show when it is asked for again."""

@@ -194,7 +194,31 @@ class CheckpointSkipped(Message, frozen=True):
     writing: int
 
 
+class WeightsPublished(Message, frozen=True):
+    """The main worker has written the weights that a :class:`WeightsOrder` asked for, as a whole: ``path`` is complete.
+
+    ``error``: or it could not; training goes on, and the order is over.
+    """
+
+    directory: str
+    step: int
+    path: str = ""
+    size_bytes: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+
 # ---------------------------------------------------------------- coordinator -> worker
+
+
+class WeightsOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Somebody wants the tracked modules as they are before a step: the first one from ``after`` on that ``every``
+    divides, or the end of the script. They go into ``directory``, which is there.
+    """
+
+    directory: str
+    every: int
+    after: int = 0
 
 
 class JobRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -263,6 +287,12 @@ class MilestonePassed(Message, frozen=True):
     again: bool = False
 
 
+class PublishWeights(Message, frozen=True):
+    """All orders that are open now, in place of those that were told before."""
+
+    orders: list[WeightsOrder]
+
+
 class StopJob(Message, frozen=True):
     """Stop at the next boundary that all members agree on."""
 
@@ -320,7 +350,18 @@ WorkerToCoordinator = (
     | CheckpointWritten
     | CheckpointFailed
     | CheckpointSkipped
+    | WeightsPublished
 )
 CoordinatorToWorker = (
-    Welcome | FormGeneration | Interrupt | MilestonePassed | CallEnded | StopJob | Retire | Misbehave | Taken | Refused
+    Welcome
+    | FormGeneration
+    | Interrupt
+    | MilestonePassed
+    | CallEnded
+    | PublishWeights
+    | StopJob
+    | Retire
+    | Misbehave
+    | Taken
+    | Refused
 )
