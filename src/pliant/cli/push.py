@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 
 from pliant.cli.exit_codes import OK
+from pliant.cli.follow_options import add_follow_options, canary_share, follow_of
 from pliant.cli.output import note, print_json, problem
 from pliant.cli.parsing import verb_parser
 from pliant.cli.serve_options import checkpoint_path
 from pliant.cli.service_client import find_service
 from pliant.config import Home, home_dir
 from pliant.errors import ConfigError
-from pliant.wire.service_api import PushRequest
+from pliant.wire.service_api import Follow, PushRequest
 
 _EXAMPLE = """
 pliant push digits --checkpoint runs/train/step-00002000
 pliant push digits --checkpoint runs/train/step-00003000 --canary 10%
-pliant push digits --promote"""
+pliant push digits --promote
+pliant push digits --from-job train --every 200"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,9 +30,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("name", help="of the service")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--checkpoint", metavar="DIR", help="of a training job")
+    what.add_argument("--from-job", metavar="JOB", help="those of a running job, from now on")
     what.add_argument("--promote", action="store_true", help="the canary answers everything")
     what.add_argument("--rollback", action="store_true", help="drop the canary; without one, the weights before these")
-    parser.add_argument("--canary", metavar="P%", help="only this share of the requests, until --promote or --rollback")
+    add_follow_options(parser)
     given = parser.parse_args(argv)
     home = Home(home_dir())
     service = find_service(home, given.name)
@@ -41,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
     path, body = _call_of(given)
     if path == "push":
         note(f"service {given.name}: loading {given.checkpoint}")
+    elif path == "follow":
+        note(f"service {given.name}: waiting for the weights of job {given.from_job} at its next step")
     status = service.change(path, body)
     if given.json:
         print_json(status)
@@ -52,24 +56,24 @@ def main(argv: Sequence[str]) -> int:
     return OK
 
 
-def _call_of(given: argparse.Namespace) -> tuple[str, PushRequest | None]:
+def _call_of(given: argparse.Namespace) -> tuple[str, PushRequest | Follow | None]:
     """The call's path and body.
 
     Raises:
         ConfigError: Lists every problem.
     """
-    if given.checkpoint is None:
-        if given.canary is not None:
-            raise ConfigError("--canary goes with --checkpoint")
-        return ("promote" if given.promote else "rollback"), None
     problems: list[str] = []
-    path = checkpoint_path(given.checkpoint, problems)
-    share = 0.0
-    if given.canary is not None:
-        found = re.fullmatch(r"(\d{1,2}(?:\.\d+)?)%", given.canary)
-        share = float(found[1]) / 100 if found else 0.0
-        if share <= 0:
-            problems.append(problem(f"--canary {given.canary} is no share", "for example --canary 10%"))
+    follow = follow_of(given, problems)
+    call: tuple[str, PushRequest | Follow | None]
+    if follow is not None:
+        call = "follow", follow
+    elif given.checkpoint is not None:
+        share = canary_share(given.canary, problems)
+        call = "push", PushRequest(checkpoint_path(given.checkpoint, problems), share)
+    else:
+        if given.canary is not None:
+            problems.append("--canary goes with --checkpoint or --from-job")
+        call = ("promote" if given.promote else "rollback"), None
     if problems:
         raise ConfigError(problems)
-    return "push", PushRequest(path, share)
+    return call

@@ -24,6 +24,8 @@ from pliant.cli.output import note, print_json_line, problem
 from pliant.cli.serve_options import serve_parser, spec_of
 from pliant.config import Home, home_dir
 from pliant.errors import ConfigError
+from pliant.serving.follower import first_weights
+from pliant.serving.weights_store import WeightsStore
 from pliant.wire.service_api import OVER, RouterReport, ServiceSpec, write_spec
 
 _MOST_DEATHS = 3
@@ -37,8 +39,8 @@ def main(argv: Sequence[str]) -> int:
     spec = spec_of(given)
     directory = Home(home_dir()).service(spec.name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(directory, spec.name) as lock, _listening(spec) as port:
-        spec = msgspec.structs.replace(spec, port=port.getsockname()[1])
+    with _locked(directory, spec.name) as lock, _listening(spec) as port, _weights_of(spec) as checkpoint:
+        spec = msgspec.structs.replace(spec, port=port.getsockname()[1], checkpoint=checkpoint)
         note(f"service {spec.name} at {spec.url}: loading {spec.target}")
         write_spec(directory, spec)
         return _Supervisor(spec, directory, port, lock, as_json=given.json).run()
@@ -129,6 +131,31 @@ def _locked(directory: Path, name: str) -> Iterator[int]:
                 problem(f"a service {name} is running already", "give this one another --name, or end that one")
             ) from None
         yield lock.fileno()
+
+
+@contextlib.contextmanager
+def _weights_of(spec: ServiceSpec) -> Iterator[str]:
+    """The checkpoint to begin with: of the job that is followed, as it is now, if one is. What is got of jobs is
+    removed when the service is over.
+
+    Raises:
+        CoordinatorError: No such job, it is over, or its weights cannot be written.
+        ConfigError: There is no place for them.
+    """
+    store = WeightsStore(Home(home_dir()), spec.name, launch=spec.launch)
+    store.remove_earlier()
+    try:
+        if spec.follow is None:
+            yield spec.checkpoint
+            return
+        try:
+            store.make()
+        except OSError as error:
+            raise ConfigError(f"there is no place for the weights of job {spec.follow.job}: {error}") from error
+        note(f"service {spec.name}: waiting for the weights of job {spec.follow.job} at its next step")
+        yield first_weights(spec.follow, store.path, say=note).path
+    finally:
+        store.remove()
 
 
 def _listening(spec: ServiceSpec) -> socket.socket:

@@ -9,6 +9,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from pliant.cli.follow_options import add_follow_options, follow_of
 from pliant.cli.output import problem
 from pliant.cli.parsing import verb_parser
 from pliant.cli.run_options import seconds, whole_number
@@ -18,7 +19,8 @@ from pliant.wire.service_api import ServiceSpec
 _EXAMPLE = """
 pliant serve digits.py:Digits
 pliant serve digits.pt --replicas 1:4 --port 8080
-pliant serve net.py:Net --checkpoint runs/train/step-00001000"""
+pliant serve net.py:Net --checkpoint runs/train/step-00001000
+pliant serve net.py:Net --from-job train --every 200"""
 
 
 def spec_of(given: argparse.Namespace) -> ServiceSpec:
@@ -40,6 +42,9 @@ def spec_of(given: argparse.Namespace) -> ServiceSpec:
     if port > 65535:
         problems.append(f"--port is {port}, more than 65535")
     checkpoint = "" if given.checkpoint is None else checkpoint_path(given.checkpoint, problems)
+    follow = follow_of(given, problems)
+    if follow is None and given.canary is not None:
+        problems.append(problem("--canary without new weights", "--from-job NAME, or later `pliant push --canary`"))
     spec = ServiceSpec(
         name=name,
         target=f"{path}:{attribute}" if attribute else str(path),
@@ -56,6 +61,7 @@ def spec_of(given: argparse.Namespace) -> ServiceSpec:
         timeout_s=seconds("--timeout", given.timeout, problems),
         threads=whole_number("--threads", given.threads, problems),
         checkpoint=checkpoint,
+        follow=follow,
         exact=given.exact,
         launch=secrets.token_hex(8),
         admin_token=secrets.token_urlsafe(24),
@@ -100,7 +106,10 @@ def serve_parser() -> argparse.ArgumentParser:
     parser.add_argument("--idle", metavar="S", default="10", help="without a request for so long: MIN (default: 10)")
     parser.add_argument("--timeout", metavar="S", default="30", help="for a request (default: 30)")
     parser.add_argument("--threads", metavar="N", default="1", help="intra-op threads of a replica (default: 1)")
-    parser.add_argument("--checkpoint", metavar="DIR", help="a training job's checkpoint, for self.weights(...)")
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument("--checkpoint", metavar="DIR", help="a training job's checkpoint, for self.weights(...)")
+    weights.add_argument("--from-job", metavar="NAME", help="the weights of a running job, whenever there are new ones")
+    add_follow_options(parser)
     return parser
 
 

@@ -26,6 +26,8 @@ def service_text(status: ServiceStatus) -> str:
     ]
     if status.checkpoint:
         lines.append(f"weights of {status.checkpoint}")
+    if (job := status.following) is not None:
+        lines.append(f"follows job {job.job}, each {job.every} steps; so far step {job.step}")
     if status.canary is not None:
         lines.append(f"canary: version {status.canary.version} answers {status.canary.share:.0%} of the requests")
     if status.problem:

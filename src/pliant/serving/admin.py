@@ -8,11 +8,14 @@ import msgspec
 
 from pliant.serving.answers import Answer, told
 from pliant.serving.service import PushError, Service
-from pliant.wire.service_api import BoundsRequest, PushRequest
+from pliant.wire.service_api import BoundsRequest, Follow, PushRequest
 
 
 class Admin:
-    """``POST /admin/push``, ``promote``, ``rollback``, ``scale``, ``stop``. The answer is the status afterwards."""
+    """``POST /admin/``: ``push``, ``follow``, ``promote``, ``rollback``, ``scale``, ``stop``.
+
+    The answer is the status afterwards.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -28,6 +31,8 @@ class Admin:
             match path:
                 case "/admin/push":
                     await self._service.push(msgspec.json.decode(body, type=PushRequest))
+                case "/admin/follow":
+                    await self._service.follow(msgspec.json.decode(body, type=Follow))
                 case "/admin/scale":
                     self._service.scale(msgspec.json.decode(body, type=BoundsRequest))
                 case "/admin/stop":

@@ -13,13 +13,21 @@ from pathlib import Path
 
 import msgspec
 
+from pliant.config import Home
+from pliant.errors import PliantError
+from pliant.serving.follower import first_weights
+from pliant.serving.following import Following
 from pliant.serving.line import Line
 from pliant.serving.meter import Meter
 from pliant.serving.pending import ServeError
 from pliant.serving.service_log import ServiceLog
+from pliant.serving.weights_store import WeightsStore
+from pliant.transfer.checkpoint_manifest import step_of
+from pliant.wire.api import Weights
 from pliant.wire.service_api import (
     BoundsRequest,
     Canary,
+    Follow,
     PushRequest,
     ServiceSpec,
     ServiceState,
@@ -56,15 +64,23 @@ class Service:
         self._past: list[Meter] = []
         """Of the lines that are gone."""
         self._draining: dict[asyncio.Task[None], Line] = {}
+        self._following: Following | None = None
+        self._store = WeightsStore(Home(directory.parent.parent), spec.name, launch=spec.launch)
 
     async def start(self) -> None:
         """Begin to load the model."""
         self._log.record("service_started", f"the router (pid {os.getpid()}) serves {self.spec.target}")
         await self.line.start()
+        if self.spec.follow is not None:
+            step = step_of(Path(self.spec.checkpoint))
+            self._following = Following(self, self.spec.follow, self._store, after=0 if step is None else step + 1)
+            self._following.start()
 
     async def stop(self, *, drain_s: float = DRAIN_S) -> None:
         """Answer what was taken, and end everything."""
         self._log.record("service_stopping", f"{self.status().requests} requests are under way and will be answered")
+        if self._following is not None:
+            await self._following.end()
         lines = [self.line] if self.trial is None else [self.line, self.trial]
         await asyncio.gather(*(line.stop(drain_s=drain_s) for line in lines), *self._draining)
         self._log.record("service_ended", "all processes have ended")
@@ -105,21 +121,29 @@ class Service:
         Raises:
             PushError: They cannot be loaded, or something else is under way. Nothing has changed.
         """
-        if not 0 <= asked.canary < 1:
-            raise PushError(f"a canary of {asked.canary:g} is no share of the requests: from 0 to less than 1")
-        if self._pushing or self.trial is not None:
+        _check_share(asked.canary)
+        if self._pushing or (self.trial is not None and self._following is None):
             raise PushError("another push is under way, or a canary: promote it or roll it back first")
         self._pushing = True
         try:
+            await self._unfollow("other weights were pushed")
+            if self.trial is not None:
+                raise PushError("there is a canary: promote it or roll it back first")
             line = await self._load(asked.checkpoint)
         finally:
             self._pushing = False
-        if asked.canary:
-            line.open()
-            self.trial, self._share, self._owed = line, asked.canary, 0.0
-            self._log.record("canary_began", f"version {line.version} answers {asked.canary:.0%} of the requests")
-        else:
+        self._admit(line, canary=asked.canary)
+
+    def _admit(self, line: Line, *, canary: float) -> None:
+        """A version that is loaded: to its share of the requests, or to all of them."""
+        if not canary:
             self._turn_to(line)
+            return
+        if self.trial is not None:
+            self._drain(self.trial)
+        line.open()
+        self.trial, self._share, self._owed = line, canary, 0.0
+        self._log.record("canary_began", f"version {line.version} answers {canary:.0%} of the requests")
 
     def promote(self) -> None:
         """The canary answers everything.
@@ -133,11 +157,12 @@ class Service:
         self._turn_to(line)
 
     async def roll_back(self) -> None:
-        """Without the canary; without one, to the weights before these.
+        """Without the canary; without one, to the weights before these. A job is followed no longer.
 
         Raises:
             PushError: There is nothing to go back to.
         """
+        await self._unfollow("it was rolled back")
         if self.trial is not None:
             line, self.trial = self.trial, None
             self._log.record("canary_rolled_back", f"version {line.version} answers no more")
@@ -146,6 +171,70 @@ class Service:
             await self.push(PushRequest(self.spec.previous))
         else:
             raise PushError("this is the first version: there is nothing to go back to")
+
+    # ------------------------------------------------------------ the weights of a running job
+
+    async def follow(self, asked: Follow) -> None:
+        """Take the weights of a job from now on; returns when the first ones answer, or are on trial.
+
+        Raises:
+            PushError: They cannot be had or loaded, or something else is under way. It is not followed then.
+        """
+        _check_share(asked.canary)
+        if asked.every < 1:
+            raise PushError(f"every {asked.every} steps: at least 1")
+        if self._pushing or (self.trial is not None and not asked.canary):
+            raise PushError("another push is under way, or a canary: promote it or roll it back first")
+        self._pushing = True
+        try:
+            await self._unfollow(f"job {asked.job} is followed instead")
+            weights = await self._first_weights(asked)
+            line = await self._load(weights.path)
+        finally:
+            self._pushing = False
+        self._admit(line, canary=asked.canary)
+        self._keep(follow=asked)
+        self._following = Following(self, asked, self._store, after=weights.step + 1)
+        self._following.start()
+        self._log.record("following_began", f"the weights of job {asked.job}, each {asked.every} steps")
+
+    async def take(self, weights: Weights, *, canary: float) -> None:
+        """New weights of the job that is followed."""
+        try:
+            line = await self._load(weights.path)
+        except PushError:
+            return  # noted in the log; the next ones may be better
+        self._admit(line, canary=canary)
+        used = [self.spec.previous, *(each.spec.checkpoint for each in self.lines)]
+        self._store.prune(keep=used, before=weights.step)
+
+    def following_ended(self, why: str) -> None:
+        """The job has no more."""
+        self._following = None
+        self._keep(follow=None)
+        self._log.record("following_ended", why)
+
+    async def _unfollow(self, why: str) -> None:
+        """Waits for what is being loaded of it."""
+        following, self._following = self._following, None
+        if following is not None:
+            await following.end()
+            self._keep(follow=None)
+            self._log.record("following_ended", f"job {following.follow.job} is followed no longer: {why}")
+
+    async def _first_weights(self, asked: Follow) -> Weights:
+        """As they are before the job's next step."""
+        try:
+            self._store.make()
+            return await asyncio.to_thread(first_weights, asked, self._store.path)
+        except (PliantError, OSError) as error:
+            raise PushError(f"no weights of job {asked.job}: {error}") from error
+
+    def _keep(self, *, follow: Follow | None) -> None:
+        self.spec = msgspec.structs.replace(self.spec, follow=follow)
+        write_spec(self._directory, self.spec)
+
+    # ------------------------------------------------------------ how versions change
 
     async def _load(self, checkpoint: str) -> Line:
         self._newest += 1
@@ -163,7 +252,7 @@ class Service:
 
     def _turn_to(self, line: Line) -> None:
         old, self.line = self.line, line
-        self.spec = msgspec.structs.replace(line.spec, previous=old.spec.checkpoint)
+        self.spec = msgspec.structs.replace(line.spec, previous=old.spec.checkpoint, follow=self.spec.follow)
         write_spec(self._directory, self.spec)
         line.open()
         self._drain(old)
@@ -192,7 +281,7 @@ class Service:
         state: ServiceState = "loading" if line.signature is None else "ready"
         if line.state.stopping or line.state.broken:
             state = "stopping" if line.state.stopping else "broken"
-        trial = self.trial
+        trial, following = self.trial, self._following
         meters = [*self._past, *(each.meter for each in lines)]
         return ServiceStatus(
             name=self.spec.name,
@@ -209,5 +298,11 @@ class Service:
             most=self.spec.most,
             url=self.spec.url,
             target=self.spec.target,
+            following=None if following is None else following.told,
             canary=None if trial is None else Canary(trial.version, self._share, trial.spec.checkpoint),
         )
+
+
+def _check_share(canary: float) -> None:
+    if not 0 <= canary < 1:
+        raise PushError(f"a canary of {canary:g} is no share of the requests: from 0 to less than 1")

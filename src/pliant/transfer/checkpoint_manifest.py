@@ -98,6 +98,12 @@ def checkpoint_path(directory: Path, step: int) -> Path:
     return directory / f"step-{step:08d}"
 
 
+def step_of(path: Path) -> int | None:
+    """The step in the name of a checkpoint; None if it is no such name."""
+    match = _NAME.fullmatch(path.name)
+    return None if match is None else int(match[1])
+
+
 def complete_checkpoints(directory: Path) -> list[Path]:
     """All that were completed, newest first; empty if there is no such directory.
 
@@ -106,7 +112,7 @@ def complete_checkpoints(directory: Path) -> list[Path]:
     """
     if not directory.is_dir():
         return []
-    found = [(int(match[1]), path) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name))]
+    found = [(step, path) for path in directory.iterdir() if (step := step_of(path)) is not None]
     return [path for _, path in sorted(found, reverse=True)]
 
 

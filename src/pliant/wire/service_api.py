@@ -15,6 +15,17 @@ ServiceState = Literal["loading", "ready", "stopping", "broken"]
 ReplicaState = Literal["starting", "ready", "leaving"]
 
 
+class Follow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The weights of a running job, whenever there are new ones. ``canary``: they answer this share at first."""
+
+    job: str
+    home: str
+    """Home directory of the job's coordinator."""
+    every: int = 100
+    """Steps of the job."""
+    canary: float = 0.0
+
+
 class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that ``pliant serve`` was told. Times are in seconds, sizes in bytes."""
 
@@ -51,6 +62,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int = 1
     previous: str = ""
     """The checkpoint before this one, for a roll-back; empty: there is none, or it was without one."""
+    follow: Follow | None = None
     launch: str = ""
     """Which start of a service of this name: replicas of an earlier one are sent away."""
 
@@ -77,6 +89,14 @@ class Canary(msgspec.Struct, frozen=True):
     version: int
     share: float
     checkpoint: str
+
+
+class Following(msgspec.Struct, frozen=True):
+    """A job whose weights the service takes. ``step``: of the last ones, which a canary may have on trial."""
+
+    job: str
+    every: int
+    step: int | None
 
 
 class ServiceEvent(msgspec.Struct, frozen=True):
@@ -119,6 +139,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     """Why it cannot answer."""
     checkpoint: str = ""
     canary: Canary | None = None
+    following: Following | None = None
     least: int = 0
     most: int = 0
     url: str = ""
