@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
-from service_lab import wait_until
+from service_lab import parent_of, wait_until
 from service_models import Scale
 
 from pliant.testing.processes import is_alive
@@ -145,3 +145,29 @@ def test_what_push_says_of_mistakes(serve, checkpoint, tmp_path):
     assert "--canary 110% is no share" in done.stderr
     service.end()
     assert "does not answer" in push(service, "--rollback").stderr
+
+
+def zygote_of(service):
+    """The parent of the template, which is the parent of a replica."""
+    return parent_of(parent_of(service.wait_replicas(1)[0]["pid"]))
+
+
+def test_the_zygote_dies_and_weights_can_be_pushed_all_the_same(serve, checkpoint):
+    service = serve("Scaled", "--checkpoint", str(checkpoint(3)), "--replicas", "1", "--idle", "60")
+    (replica,) = service.wait_replicas(1)
+    killed = zygote_of(service)
+    os.kill(killed, signal.SIGKILL)
+    assert push(service, "--checkpoint", checkpoint(5)).returncode == 0
+    assert factor_of(service.predict([[1, 1]])) == 5
+    wait_until(lambda: not is_alive(replica["pid"]), "the old replica has gone")
+    assert zygote_of(service) != killed
+
+
+def test_a_template_that_outlives_its_zygote_is_replaced_when_it_dies(serve, checkpoint):
+    service = serve("Scaled", "--checkpoint", str(checkpoint(3)), "--replicas", "1:2", "--target", "1", "--idle", "60")
+    (replica,) = service.wait_replicas(1)
+    template = parent_of(replica["pid"])
+    for pid in (zygote_of(service), template, replica["pid"]):
+        os.kill(pid, signal.SIGKILL)
+    assert factor_of(service.predict([[1, 1]])) == 3
+    assert service.wait_replicas(1)[0]["pid"] != replica["pid"]

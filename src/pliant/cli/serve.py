@@ -61,8 +61,8 @@ class _Supervisor:
         try:
             return self._run()
         finally:
-            for version in self._directory.glob("v*"):
-                (version / OVER).touch(mode=0o600)
+            for socket_of in (*self._directory.glob("v*"), *self._directory.glob("zygote")):
+                (socket_of / OVER).touch(mode=0o600)
 
     def _run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

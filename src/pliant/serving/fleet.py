@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from pliant.serving.links import Link, listen
 from pliant.serving.template_process import TemplateProcess
+from pliant.serving.zygote import RETURN_S, Zygote
 from pliant.wire.replica_messages import (
     BatchAnswer,
     BatchRaised,
@@ -23,13 +24,12 @@ from pliant.wire.replica_messages import (
     ReplicaHello,
     TemplateFailed,
     TemplateHello,
+    ToRouter,
 )
 from pliant.wire.service_api import OVER, ServiceSpec
 
 _log = logging.getLogger(__name__)
 _TEMPLATE = 0
-RETURN_S = 1.0
-"""How long a template of an earlier router, which looks for the next one ten times a second, is waited for."""
 
 
 class FleetOwner(Protocol):
@@ -60,18 +60,20 @@ class FleetOwner(Protocol):
 class Fleet:
     """All methods belong to the event loop's thread."""
 
-    def __init__(self, owner: FleetOwner, spec: ServiceSpec, directory: Path, *, version: int) -> None:
+    def __init__(self, owner: FleetOwner, spec: ServiceSpec, directory: Path, zygote: Zygote, *, version: int) -> None:
         self._owner = owner
         self._path = directory / "router.sock"
         self._launch = spec.launch
-        self._process = TemplateProcess(spec, directory, version, self._template_ended)
+        self._process = TemplateProcess(zygote, spec, directory, version, self._template_ended)
         self._template: Link | None = None
         self._loaded = False
         self._links: dict[int, Link] = {}
         self._to_fork: list[int] = []
+        self._asked: set[int] = set()
+        """Of the template that is there: they have not come yet."""
         self._unwanted: set[int] = set()
         self._server: asyncio.Server | None = None
-        self._came, self._gone = asyncio.Event(), asyncio.Event()
+        self._came = asyncio.Event()
 
     # ------------------------------------------------------------ from the start to the end
 
@@ -80,14 +82,12 @@ class Fleet:
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
         (self._path.parent / OVER).unlink(missing_ok=True)
         survivors = self._path.exists()
-        self._server = await listen(self, self._path)
+        self._server = await listen(self, self._path, ToRouter)
         if survivors:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._came.wait(), RETURN_S)
-        if self._template is not None:
-            await self._process.came_back(self._gone)
-        else:
-            await self._process.start()
+        if self._template is None:
+            self._process.start()
 
     async def end(self) -> None:
         """End whatever still runs."""
@@ -99,6 +99,7 @@ class Fleet:
         if self._server is not None:
             self._server.close()
         self._path.unlink(missing_ok=True)
+        (self._path.parent / OVER).touch(mode=0o600)  # for a replica that is only on its way
 
     # ------------------------------------------------------------ replicas
 
@@ -122,6 +123,7 @@ class Fleet:
         if self._template is None:
             self._to_fork.append(replica)
         else:
+            self._asked.add(replica)
             self._template.send(ForkReplica(replica))
 
     def retire(self, replica: int) -> None:
@@ -131,10 +133,12 @@ class Fleet:
         elif replica in self._links:
             self._links.pop(replica).send(EndReplica())
         else:
+            self._asked.discard(replica)
             self._unwanted.add(replica)
 
     def forget(self, replica: int) -> None:
         """It is gone."""
+        self._asked.discard(replica)
         self._unwanted.discard(replica)
         self._links.pop(replica, None)
 
@@ -156,7 +160,7 @@ class Fleet:
                 self._owner.raised(link.who, head)
             case ReplicaHello(launch=launch) if launch != self._launch:
                 link.send(EndReplica())
-            case TemplateHello(launch=launch) if launch != self._launch:
+            case TemplateHello(launch=launch) if launch != self._launch or self._template is not None:
                 link.send(EndTemplate())
             case ReplicaHello(replica, pid):
                 link.introduce(replica, pid)
@@ -176,11 +180,16 @@ class Fleet:
         """A connection has ended: a replica that is gone, or a template."""
         if link is self._template:
             self._template = None
-            self._gone.set()
+            self._process.lost()
+            asked, self._asked = self._asked, set()
+            for replica in asked:
+                self._owner.replica_gone(replica, "its template has died")
+                self._unwanted.add(replica)  # should it have been forked at the last moment
         elif link.who and self._links.get(link.who) is link:
             self._owner.replica_gone(link.who, "its connection has ended")
 
     def _replica_came(self, link: Link, replica: int) -> None:
+        self._asked.discard(replica)
         if replica in self._unwanted or replica in self._links:
             self._unwanted.discard(replica)
             link.send(EndReplica())
@@ -190,6 +199,7 @@ class Fleet:
 
     def _template_came(self, link: Link, hello: TemplateHello) -> None:
         self._template, self._loaded = link, True
+        self._process.came()
         self._came.set()
         for replica in sorted(hello.replicas.keys() - self._links.keys()):
             self._owner.replica_found(replica)

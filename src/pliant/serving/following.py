@@ -66,8 +66,9 @@ class Following:
 
     async def _take_all(self) -> None:
         while True:
-            await self._changed.wait()
-            self._changed.clear()
+            while self._newest is None and self._over is None and not self._ending:
+                self._changed.clear()
+                await self._changed.wait()
             if self._ending:
                 return
             newest, self._newest = self._newest, None

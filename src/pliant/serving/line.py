@@ -29,6 +29,7 @@ from pliant.serving.route_events import (
     StartReplica,
 )
 from pliant.serving.route_state import RouteState
+from pliant.serving.zygote import Zygote
 from pliant.wire.replica_messages import (
     BatchAnswer,
     BatchRaised,
@@ -51,7 +52,15 @@ _START_LIMIT_S = 30.0
 class Line:
     """One version of a service: its requests, its processes. All methods belong to the event loop's thread."""
 
-    def __init__(self, spec: ServiceSpec, directory: Path, record: Callable[[str, str], None], *, version: int) -> None:
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        directory: Path,
+        zygote: Zygote,
+        *,
+        version: int,
+        record: Callable[[str, str], None],
+    ) -> None:
         self.spec = spec
         self.signature: Signature | None = None
         """None before the model was loaded for the first time."""
@@ -63,7 +72,7 @@ class Line:
         self._scaler = Autoscaler(
             ScaleRules(least=spec.least, most=spec.most, target=spec.concurrency, idle_s=spec.idle_s)
         )
-        self._fleet = Fleet(self, spec, directory / f"v{version}", version=version)
+        self._fleet = Fleet(self, spec, directory / f"v{version}", zygote, version=version)
         self._floor, self._wanted = 0, 0
         self._pending: dict[int, Pending] = {}
         self._flights: dict[int, Flight] = {}

@@ -1,4 +1,4 @@
-"""The router's end of the Unix socket: frames from templates and replicas, and to them."""
+"""The router's end of the Unix socket: frames from zygote, templates and replicas, and to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pliant.errors import ProtocolError
-from pliant.wire.replica_messages import Frame, FrameReader, Part, ToRouter, encode
+from pliant.wire.replica_messages import Frame, FrameReader, Part, encode
 from pliant.wire.unix_path import reachable
 
 _log = logging.getLogger(__name__)
@@ -31,12 +31,13 @@ class LinkOwner(Protocol):
 class Link(asyncio.Protocol):
     """One connection. ``who`` is set by the owner when it has said hello."""
 
-    def __init__(self, owner: LinkOwner) -> None:
+    def __init__(self, owner: LinkOwner, kind: object) -> None:
+        """``kind``: the frames that may come."""
         self._owner = owner
-        self._reader: FrameReader[Any] = FrameReader(ToRouter)
+        self._reader: FrameReader[Any] = FrameReader(kind)
         self._transport: asyncio.WriteTransport | None = None
         self.who: int | None = None
-        """The replica's number; 0 for a template; None before the hello."""
+        """The replica's number; 0 for a template or the zygote; None before the hello."""
         self.pid = 0
         self._process = -1
 
@@ -85,12 +86,15 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
 
-async def listen(owner: LinkOwner, path: Path) -> asyncio.Server:
-    """Take connections at ``path``; one that was left there by an earlier router is replaced."""
+async def listen(owner: LinkOwner, path: Path, kind: object) -> asyncio.Server:
+    """Take connections at ``path``, over which frames of ``kind`` come.
+
+    A socket that was left there by an earlier router is replaced.
+    """
     path.unlink(missing_ok=True)
     old = os.umask(0o177)
     try:
         with reachable(path) as name:
-            return await asyncio.get_running_loop().create_unix_server(lambda: Link(owner), name, backlog=128)
+            return await asyncio.get_running_loop().create_unix_server(lambda: Link(owner, kind), name, backlog=128)
     finally:
         os.umask(old)

@@ -43,6 +43,12 @@ class Meter:
         if asked_s is not None:
             self.start_s += (now_s - asked_s - self.start_s) * _WEIGHT
 
+    def absorb(self, other: Meter) -> None:
+        """Count what a version did that is gone."""
+        self.answered += other.answered
+        self.failed += other.failed
+        self.refused += other.refused
+
     def gave_up(self, replica: int) -> None:
         """It will not come."""
         self.started.pop(replica, None)

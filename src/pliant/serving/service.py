@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,7 @@ from pliant.serving.meter import Meter
 from pliant.serving.pending import ServeError
 from pliant.serving.service_log import ServiceLog
 from pliant.serving.weights_store import WeightsStore
+from pliant.serving.zygote import Zygote
 from pliant.transfer.checkpoint_manifest import step_of
 from pliant.wire.api import Weights
 from pliant.wire.service_api import (
@@ -37,6 +39,8 @@ from pliant.wire.service_api import (
 
 MOST_REPLICAS = 1024
 DRAIN_S = 30.0
+KEPT_LOGS = 50
+"""Versions whose logs are kept."""
 
 
 class PushError(Exception):
@@ -52,7 +56,8 @@ class Service:
         """Set when somebody has asked for the end."""
         self._directory = directory
         self._log = ServiceLog(directory / "events.jsonl")
-        self.line = Line(spec, directory, self._log.record, version=spec.version)
+        self._zygote = Zygote(spec, directory)
+        self.line = self._new_line(spec)
         """That answers."""
         self.trial: Line | None = None
         """The canary's."""
@@ -61,7 +66,7 @@ class Service:
         """To the canary: it gets the next request when this reaches 1."""
         self._pushing = False
         self._newest = spec.version
-        self._past: list[Meter] = []
+        self._past = Meter()
         """Of the lines that are gone."""
         self._draining: dict[asyncio.Task[None], Line] = {}
         self._following: Following | None = None
@@ -70,6 +75,7 @@ class Service:
     async def start(self) -> None:
         """Begin to load the model."""
         self._log.record("service_started", f"the router (pid {os.getpid()}) serves {self.spec.target}")
+        await self._zygote.start()
         await self.line.start()
         if self.spec.follow is not None:
             step = step_of(Path(self.spec.checkpoint))
@@ -83,6 +89,7 @@ class Service:
             await self._following.end()
         lines = [self.line] if self.trial is None else [self.line, self.trial]
         await asyncio.gather(*(line.stop(drain_s=drain_s) for line in lines), *self._draining)
+        await self._zygote.end()
         self._log.record("service_ended", "all processes have ended")
 
     # ------------------------------------------------------------ requests
@@ -129,7 +136,7 @@ class Service:
             await self._unfollow("other weights were pushed")
             if self.trial is not None:
                 raise PushError("there is a canary: promote it or roll it back first")
-            line = await self._load(asked.checkpoint)
+            line = await self._load(asked.checkpoint, replicas=max(1, self.line.sight().ready))
         finally:
             self._pushing = False
         self._admit(line, canary=asked.canary)
@@ -189,7 +196,7 @@ class Service:
         try:
             await self._unfollow(f"job {asked.job} is followed instead")
             weights = await self._first_weights(asked)
-            line = await self._load(weights.path)
+            line = await self._load(weights.path, replicas=max(1, self.line.sight().ready))
         finally:
             self._pushing = False
         self._admit(line, canary=asked.canary)
@@ -201,7 +208,7 @@ class Service:
     async def take(self, weights: Weights, *, canary: float) -> None:
         """New weights of the job that is followed."""
         try:
-            line = await self._load(weights.path)
+            line = await self._load(weights.path, replicas=self.line.sight().ready)
         except PushError:
             return  # noted in the log; the next ones may be better
         self._admit(line, canary=canary)
@@ -236,19 +243,23 @@ class Service:
 
     # ------------------------------------------------------------ how versions change
 
-    async def _load(self, checkpoint: str) -> Line:
+    async def _load(self, checkpoint: str, *, replicas: int) -> Line:
+        """A version with so many replicas ready."""
         self._newest += 1
         spec = msgspec.structs.replace(self.spec, checkpoint=checkpoint, version=self._newest)
-        line = Line(spec, self._directory, self._log.record, version=spec.version)
+        line = self._new_line(spec)
         try:
             await line.start()
             await line.loaded.wait()
-            await line.warm(max(1, self.line.sight().ready))
+            await line.warm(replicas)
         except (ServeError, TimeoutError) as error:
             await line.stop(drain_s=0)
             self._log.record("push_refused", f"version {spec.version} from {checkpoint} could not be loaded: {error}")
             raise PushError(str(error) or "its replicas did not come") from error
         return line
+
+    def _new_line(self, spec: ServiceSpec) -> Line:
+        return Line(spec, self._directory, self._zygote, version=spec.version, record=self._log.record)
 
     def _turn_to(self, line: Line) -> None:
         old, self.line = self.line, line
@@ -265,7 +276,8 @@ class Service:
 
     async def _end(self, line: Line) -> None:
         await line.stop(drain_s=DRAIN_S)
-        self._past.append(line.meter)
+        self._past.absorb(line.meter)
+        shutil.rmtree(self._directory / f"v{line.version - KEPT_LOGS}", ignore_errors=True)
 
     # ------------------------------------------------------------ what can be told
 
@@ -282,7 +294,7 @@ class Service:
         if line.state.stopping or line.state.broken:
             state = "stopping" if line.state.stopping else "broken"
         trial, following = self.trial, self._following
-        meters = [*self._past, *(each.meter for each in lines)]
+        meters = [self._past, *(each.meter for each in lines)]
         return ServiceStatus(
             name=self.spec.name,
             state=state,

@@ -86,7 +86,25 @@ class ReplicaExited(Frame, frozen=True):
     exit_code: int
 
 
-# ---------------------------------------------------------------- router -> replica, router -> template
+# ---------------------------------------------------------------- zygote -> router
+
+
+class ZygoteHello(Frame, frozen=True):
+    """First frame of a zygote. ``templates``: version to pid, of those that it has forked and that live."""
+
+    pid: int
+    launch: str
+    templates: dict[int, int] = {}
+
+
+class TemplateExited(Frame, frozen=True):
+    """It is gone. ``exit_code`` is negative for a signal."""
+
+    version: int
+    exit_code: int
+
+
+# ---------------------------------------------------------------- router -> replica, template and zygote
 
 
 class RunBatch(Frame, frozen=True):
@@ -117,9 +135,33 @@ class EndTemplate(Frame, frozen=True):
     """It is to end; its replicas live on."""
 
 
+class ForkTemplate(Frame, frozen=True):
+    """To a zygote."""
+
+    version: int
+    directory: str
+    """Of its socket and its log."""
+    checkpoint: str = ""
+    tile: int = 0
+    """Rows that every batch is padded to; 0: none."""
+
+
+class StopTemplate(Frame, frozen=True):
+    """To a zygote: SIGTERM, or SIGKILL, to one of its templates."""
+
+    version: int
+    kill: bool = False
+
+
+class EndZygote(Frame, frozen=True):
+    """It is to end; its templates live on."""
+
+
 ToRouter = ReplicaHello | BatchAnswer | BatchRaised | TemplateHello | TemplateFailed | ReplicaExited
+ZygoteToRouter = ZygoteHello | TemplateExited
 ToReplica = RunBatch | CancelBatch | EndReplica
 ToTemplate = ForkReplica | EndTemplate
+ToZygote = ForkTemplate | StopTemplate | EndZygote
 
 Heads = TypeVar("Heads")
 _encoder = msgspec.msgpack.Encoder()

@@ -62,6 +62,17 @@ def find_model(target: str) -> Model:
         ) from error
 
 
+def import_target(target: str) -> None:
+    """Import the file of a target now, so that :func:`find_model` finds it imported; nothing for archives.
+
+    Raises:
+        ConfigError: It is no module. Whatever the user's own code raises comes through.
+    """
+    file, _ = split_target(target)
+    if file.suffix == ".py" and file.exists():
+        _import(file)
+
+
 def split_target(target: str) -> tuple[Path, str]:
     """``FILE:NAME`` as its parts; the name may be empty."""
     file, colon, name = target.rpartition(":")
@@ -118,12 +129,19 @@ def _is_servable(value: object, module: str) -> bool:
 
 
 def _import(file: Path) -> ModuleType:
-    """As a module of its own name, with its directory importable, as ``python FILE`` would have it."""
+    """As a module of its own name, with its directory importable, as ``python FILE`` would have it; once."""
+    known = sys.modules.get(file.stem)
+    if known is not None and getattr(known, "__file__", None) == str(file):
+        return known
     sys.path.insert(0, str(file.resolve().parent))
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{file} cannot be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[file.stem]
+        raise
     return module

@@ -1,23 +1,18 @@
 """The template of a service's version: loads the model once, and forks replicas from itself.
 
-``python -m pliant.serving.replica.template``, started by the router. One thread, also of torch: a fork copies only the
-thread that forks, and finds every lock as it was. The pages with the weights are shared by all forks until somebody
-writes to them; the garbage collector is told to leave alone what was there before (``gc.freeze``).
+It is a fork of the service's zygote. One thread, also of torch; the garbage collector is told to leave alone what was
+there before a replica was forked (``gc.freeze``), so that its pages stay shared.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import logging
 import os
-import select
-import signal
-import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 import torch
@@ -26,12 +21,14 @@ from pliant.errors import ConfigError, PliantError
 from pliant.serving.replica.arrays import tensors_of
 from pliant.serving.replica.compute import Replica, warm_up
 from pliant.serving.replica.exact import Tiled
+from pliant.serving.replica.forks import Forks
 from pliant.serving.replica.loading import find_model, signature_of
 from pliant.serving.replica.model import Model
 from pliant.serving.replica.sockets import FrameSocket, RouterGoneError
 from pliant.wire.replica_messages import (
     EndTemplate,
     ForkReplica,
+    ForkTemplate,
     ReplicaExited,
     TemplateFailed,
     TemplateHello,
@@ -40,97 +37,61 @@ from pliant.wire.replica_messages import (
 from pliant.wire.tensors import Signature, TensorHead
 
 _log = logging.getLogger(__name__)
+SOCKET = "router.sock"
 
 
 class Template:
     """One template process. Blocking; one thread."""
 
-    def __init__(self, model: Model, hello: TemplateHello, *, path: Path, logs: Path) -> None:
-        self._model, self._hello, self._path, self._logs = model, hello, path, logs
+    def __init__(self, model: Model, hello: TemplateHello, directory: Path) -> None:
+        self._model, self._hello, self._directory = model, hello, directory
         self._socket: FrameSocket[Any] = FrameSocket(ToTemplate)
-        self._children: dict[int, int] = {}
-        """Pid to replica."""
-        self._wake, wake_end = os.pipe()
-        os.set_blocking(wake_end, False)
-        os.set_blocking(self._wake, False)
-        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._forks = Forks()
 
     def run(self) -> None:
         """Until it is told to end, or no router has come back in time."""
-        self._socket.serve(self._path, hello=self._greeting, serve_one=self._serve_one)
+        self._socket.serve(self._directory / SOCKET, hello=self._greeting, serve_one=self._serve_one)
 
     def _greeting(self) -> TemplateHello:
-        known = {replica: pid for pid, replica in self._children.items()}
-        return msgspec.structs.replace(self._hello, replicas=known)
+        return msgspec.structs.replace(self._hello, replicas=self._forks.pids)
 
     def _serve_one(self) -> bool:
-        ready = [self._socket.fileno()] if self._socket.pending else []
-        if not ready:
-            ready, _, _ = select.select([self._socket.fileno(), self._wake], [], [])
-        if self._wake in ready:
-            _drain(self._wake)
-            self._reap()
-        if self._socket.fileno() in ready:
+        if self._forks.wait(self._socket):
             head, _ = self._socket.receive()
             match head:
                 case EndTemplate():
                     return False
                 case ForkReplica(replica):
-                    self._fork(replica)
+                    self._forks.fork(replica, lambda: self._be(replica), log=self._directory / f"r{replica}.log")
+        for replica, exit_code in self._forks.ended():
+            self._socket.send(ReplicaExited(replica, exit_code))
         return True
 
-    def _fork(self, replica: int) -> None:
-        pid = os.fork()
-        if pid == 0:
-            self._become(replica)
-        self._children[pid] = replica
-
-    def _become(self, replica: int) -> NoReturn:
-        """In the fork: be a replica, and never return into the template's code."""
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.setsid()
-            os.close(self._wake)
-            self._socket.close()
-            redirect(self._logs / f"r{replica}.log")
-            torch.manual_seed(int.from_bytes(os.urandom(8), "little", signed=True))
-            hello = self._hello
-            Replica(self._model, self._path, number=replica, version=hello.version, launch=hello.launch).run()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-
-    def _reap(self) -> None:
-        while self._children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            replica = self._children.pop(pid, None)
-            if replica is not None:
-                self._socket.send(ReplicaExited(replica, os.waitstatus_to_exitcode(status)))
+    def _be(self, replica: int) -> int:
+        """In a fork: a replica."""
+        self._socket.close()
+        torch.manual_seed(int.from_bytes(os.urandom(8), "little", signed=True))
+        hello, path = self._hello, self._directory / SOCKET
+        Replica(self._model, path, number=replica, version=hello.version, launch=hello.launch).run()
+        return 0
 
 
-def redirect(log: Path) -> None:
-    """Append file descriptors 1 and 2 to ``log``."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-
-
-def example_of(signature: Signature) -> dict[str, torch.Tensor] | None:
-    """A row of zeros for each input; None if the model does not say, or leaves sizes open."""
-    if not signature.inputs or any(-1 in spec.shape for spec in signature.inputs):
-        return None
-    heads = [TensorHead(spec.name, spec.datatype, (1, *spec.shape)) for spec in signature.inputs]
-    return tensors_of(heads, bytes(sum(head.size_bytes for head in heads)))
+def be_template(order: ForkTemplate, *, target: str, launch: str, threads: int) -> int:
+    """Load the model, say so, and fork replicas until the end; returns the process's exit code."""
+    torch.set_num_threads(threads)
+    directory, began_s = Path(order.directory), time.monotonic()
+    try:
+        model, signature = load(target, Path(order.checkpoint) if order.checkpoint else None, tile=order.tile)
+    except Exception as error:
+        text = str(error) if isinstance(error, PliantError) else traceback.format_exc()
+        _log.error("the model could not be loaded:\n%s", text)
+        _say_failed(directory / SOCKET, TemplateFailed(order.version, text[-4000:]))
+        return 1
+    gc.collect()
+    gc.freeze()
+    hello = TemplateHello(os.getpid(), order.version, launch, signature, time.monotonic() - began_s)
+    Template(model, hello, directory).run()
+    return 0
 
 
 def load(target: str, checkpoint: Path | None, *, tile: int = 0) -> tuple[Model, Signature]:
@@ -153,41 +114,12 @@ def load(target: str, checkpoint: Path | None, *, tile: int = 0) -> tuple[Model,
     return model, signature
 
 
-def _drain(descriptor: int) -> None:
-    try:
-        while os.read(descriptor, 512):
-            pass
-    except BlockingIOError:
-        pass
-
-
-def main() -> int:
-    """The process."""
-    parser = argparse.ArgumentParser(prog="pliant.serving.replica.template", description=__doc__)
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--socket", type=Path, required=True)
-    parser.add_argument("--logs", type=Path, required=True)
-    parser.add_argument("--version", type=int, required=True)
-    parser.add_argument("--launch", required=True)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--tile", type=int, default=0, help="rows that every batch is padded to; 0: none")
-    parser.add_argument("--checkpoint", type=Path)
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
-    torch.set_num_threads(args.threads)
-    began_s = time.monotonic()
-    try:
-        model, signature = load(args.target, args.checkpoint, tile=args.tile)
-    except Exception as error:
-        text = str(error) if isinstance(error, PliantError) else traceback.format_exc()
-        _log.error("the model could not be loaded:\n%s", text)
-        _say_failed(args.socket, TemplateFailed(args.version, text[-4000:]))
-        return 1
-    gc.collect()
-    gc.freeze()
-    hello = TemplateHello(os.getpid(), args.version, args.launch, signature, time.monotonic() - began_s)
-    Template(model, hello, path=args.socket, logs=args.logs).run()
-    return 0
+def example_of(signature: Signature) -> dict[str, torch.Tensor] | None:
+    """A row of zeros for each input; None if the model does not say, or leaves sizes open."""
+    if not signature.inputs or any(-1 in spec.shape for spec in signature.inputs):
+        return None
+    heads = [TensorHead(spec.name, spec.datatype, (1, *spec.shape)) for spec in signature.inputs]
+    return tensors_of(heads, bytes(sum(head.size_bytes for head in heads)))
 
 
 def _say_failed(path: Path, failed: TemplateFailed) -> None:
@@ -198,7 +130,3 @@ def _say_failed(path: Path, failed: TemplateFailed) -> None:
         connection.close()
     except RouterGoneError as error:
         _log.error("and the router cannot be told: %s", error)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
