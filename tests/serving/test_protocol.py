@@ -97,7 +97,10 @@ def test_numbers_come_through_as_they_are(datatype, data):
         ({"name": "x", "shape": [1, 3], "datatype": "FP32"}, "neither data nor"),
         (tensor([1, 2, 3], parameters={"binary_data_size": 12}), "both data and"),
         (binary(12), "0 bytes are left"),
-        (binary("a"), "binary_data_size"),
+        (binary("a"), "binary_data_size 'a'; expected a whole number"),
+        (binary(11.5), "binary_data_size 11.5; expected a whole number"),
+        (binary(-1), "binary_data_size -1, and 0 bytes are left"),
+        (tensor([1, 2, 3], shape=[1, 2.5]), "shape 2.5; expected a whole number"),
         (tensor([1 << 70, 2, 3], datatype="INT64"), "numbers from -9223372036854775808"),
     ],
 )  # fmt: skip

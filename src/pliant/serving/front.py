@@ -19,7 +19,7 @@ from pliant.serving.admin import Admin
 from pliant.serving.answers import Answer, failure, told
 from pliant.serving.line import Line
 from pliant.serving.metrics import metrics_text
-from pliant.serving.openapi import VERSION, docs_page, openapi
+from pliant.serving.openapi import MOST_DEADLINE_MS, VERSION, docs_page, openapi
 from pliant.serving.pending import ServeError
 from pliant.serving.protocol import encoding, npy, plain, v2
 from pliant.serving.protocol.request import BadRequestError, InferRequest, Tensor, checked
@@ -152,7 +152,8 @@ class Front:
         body = await self._body(call)
         length = call.headers.get(v2.HEADER_LENGTH)
         if length is not None and not (length.isdigit() and len(length) < 20):
-            raise BadRequestError(f"Inference-Header-Content-Length is {length[:40]!r}, not a number")
+            text = length[:40].decode("latin-1")
+            raise BadRequestError(f"Inference-Header-Content-Length is {text!r}; expected a number of bytes")
         parsed = v2.parse(body, header_bytes=None if length is None else int(length))
         line = line or self._service.choose()  # nothing may be awaited between this and handing it the request
         request = self._checked(line, parsed)
@@ -268,12 +269,13 @@ class Front:
         if given is None:
             return None
         try:
-            left_s = float(given) / 1000
+            left_ms = float(given)
         except ValueError:
-            left_s = -1.0
-        if not 0 < left_s < 1e9:
-            raise BadRequestError(f"X-Deadline-Ms is {given[:40]!r}; expected milliseconds from now, more than 0")
-        return time.monotonic() + left_s
+            left_ms = -1.0
+        if not 0 < left_ms < MOST_DEADLINE_MS:
+            text = given[:40].decode("latin-1")
+            raise BadRequestError(f"X-Deadline-Ms is {text!r}; expected milliseconds from now, more than 0")
+        return time.monotonic() + left_ms / 1000
 
     def _has_key(self, call: Call) -> bool:
         given = call.headers.get(b"authorization", b"")

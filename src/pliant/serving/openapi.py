@@ -13,6 +13,7 @@ from pliant.wire.service_api import ServiceSpec
 from pliant.wire.tensors import Signature
 
 VERSION = version_of("pliant")
+MOST_DEADLINE_MS = 1e12
 _JSON, _BYTES, _NPY = "application/json", "application/octet-stream", "application/x-npy"
 _REASONS = {
     "400": "The request is wrong: the message says what was expected",
@@ -101,7 +102,7 @@ _DEADLINE: Schema = {
     "in": "header",
     "required": False,
     "description": "The answer is of use for so many milliseconds from now",
-    "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e9},
+    "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": MOST_DEADLINE_MS},
 }
 _LENGTH: Schema = {
     "name": "Inference-Header-Content-Length",
@@ -125,7 +126,8 @@ def _get(
             "description": _REASONS["503"],
             "content": {_JSON: {"schema": ref("NotReady")}},
         }
-    return {"get": {"summary": summary, "responses": responses}}
+    no_key: Schema = {"security": []} if open_to_all else {}
+    return {"get": {"summary": summary, "responses": responses, **no_key}}
 
 
 def _infer(summary: str, signature: Signature) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from pliant.wire.service_api import ServiceStatus
 from pliant.wire.tensors import SIZES, Signature, TensorSpec
 
 Schema = dict[str, Any]
-_BF16_MOST = 3.3895313892515355e38
+_ABOVE = {"FP16": 2.0**16 - 2.0**4, "FP32": 2.0**128 - 2.0**103, "BF16": 2.0**128 - 2.0**119 - 2.0**103}
+"""From here on, numbers are rounded to infinity: half a step above the largest one (BF16 is rounded twice)."""
 _MOST_SHOWN = 1024
 """Numbers in an example."""
 
@@ -133,10 +134,10 @@ def _number(datatype: str, *, nulls: bool) -> Schema:
     if dtype is not None and dtype.kind in "ui":
         bounds: np.iinfo[Any] = np.iinfo(str(dtype))
         return {"type": "integer", "minimum": int(bounds.min), "maximum": int(bounds.max)}
-    most = _BF16_MOST if dtype is None else float(np.finfo(str(dtype)).max)
     if nulls:
         return {"type": ["number", "null"]}
-    return {"type": "number", "minimum": -most, "maximum": most}
+    above = _ABOVE.get(datatype)
+    return {"type": "number", **({} if above is None else {"exclusiveMinimum": -above, "exclusiveMaximum": above})}
 
 
 def _infer_request(signature: Signature, most_rows: int) -> Schema:
@@ -145,8 +146,10 @@ def _infer_request(signature: Signature, most_rows: int) -> Schema:
     many = len(signature.inputs)
     inputs |= {"minItems": many, "maxItems": many} if many else {"minItems": 1, "maxItems": MOST_INPUTS}
     name: Schema = {"type": "string", "maxLength": MOST_NAME}
+    wanted: Schema = {"type": ["array", "null"]}
     if signature.outputs:
         name = {"type": "string", "enum": [spec.name for spec in signature.outputs]}
+        wanted["maxItems"] = len(signature.outputs)
     binary: Schema = {"type": ["object", "null"], "properties": {"binary_data": {"type": "boolean"}}}
     output = _object({"name": name, "parameters": binary}, optional=("parameters",))
     return _object(
@@ -154,7 +157,7 @@ def _infer_request(signature: Signature, most_rows: int) -> Schema:
             "id": {"type": ["string", "null"]},
             "parameters": {"type": ["object", "null"], "properties": {"binary_data_output": {"type": "boolean"}}},
             "inputs": inputs,
-            "outputs": {"type": ["array", "null"], "items": output},
+            "outputs": {**wanted, "items": output},
         },
         optional=("id", "parameters", "outputs"),
     )

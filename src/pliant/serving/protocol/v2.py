@@ -21,7 +21,7 @@ HEADER_LENGTH = b"inference-header-content-length"
 
 class _Input(msgspec.Struct):
     name: str
-    shape: list[int]
+    shape: list[int | float]
     datatype: str
     parameters: dict[str, Any] | None = None
     data: Any = None
@@ -120,24 +120,33 @@ def _described(spec: TensorSpec) -> dict[str, Any]:
 
 def _input(each: _Input, rest: memoryview) -> tuple[Tensor, memoryview]:
     """One input, with what is left of the binary data behind it."""
-    head: TensorHead = check_head(each.name, each.datatype, each.shape)
+    head: TensorHead = check_head(each.name, each.datatype, [_whole(each, "shape", size) for size in each.shape])
     parameters = each.parameters or {}
     _refuse(parameters, ("shared_memory_region",), "send the data in the body")
     size = parameters.get("binary_data_size")
     if size is None:
         if each.data is None:
             raise BadRequestError(f"input {each.name} has neither data nor parameters.binary_data_size")
-        return Tensor(head, bytes_from_json(each.name, each.datatype, each.shape, each.data)), rest
+        return Tensor(head, bytes_from_json(each.name, each.datatype, head.shape, each.data)), rest
     if each.data is not None:
         raise BadRequestError(f"input {each.name} has both data and parameters.binary_data_size")
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
-        raise BadRequestError(f"input {each.name} has binary_data_size {size!r:.60}, and {len(rest)} bytes are left")
+    size = _whole(each, "binary_data_size", size)
+    if not 0 <= size <= len(rest):
+        raise BadRequestError(f"input {each.name} has binary_data_size {size!s:.60}, and {len(rest)} bytes are left")
     if size != head.size_bytes:
         raise BadRequestError(
-            f"input {each.name} has binary_data_size {size}, and {each.datatype} {each.shape} has {head.size_bytes}"
+            f"input {each.name} has binary_data_size {size}, and {each.datatype} {list(head.shape)} has "
+            f"{head.size_bytes} bytes"
         )
     check_bytes(each.name, each.datatype, rest[:size])
     return Tensor(head, rest[:size]), rest[size:]
+
+
+def _whole(each: _Input, what: str, value: Any) -> int:
+    """A size. To JSON, 2.0 is the same number as 2."""
+    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
+        raise BadRequestError(f"input {each.name[:60]} has {what} {value!r:.60}; expected a whole number")
+    return int(value)
 
 
 def _outputs(told: _Body) -> tuple[tuple[str, ...], frozenset[str], bool]:
