@@ -61,5 +61,5 @@ format: $(READY)
 	@$(BIN)/ruff format .
 
 clean:
-	@rm -rf $(VENV) $(PEERS_VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(PEERS_VENV) .venv-clients out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,9 @@ import torch
 import pliant
 
 RAISES, DIES = 666.0, 999.0
+DATATYPES = (
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64",
+)  # fmt: skip
 
 
 class Double(pliant.Model):
@@ -38,6 +41,16 @@ class Sum(pliant.Model):
 
     def predict(self, batch):
         return {"sum": batch["a"] + batch["b"], "difference": batch["a"] - batch["b"]}
+
+
+class Echo(pliant.Model):
+    """An input and an output of each datatype, which has the datatype's name."""
+
+    inputs: ClassVar = {name: (name, (2,)) for name in DATATYPES}
+    outputs = inputs
+
+    def predict(self, batch):
+        return batch
 
 
 class Counting(pliant.Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -20,13 +21,16 @@ class Admin:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def handle(self, method: str, path: str, authorization: bytes, body: bytes) -> Answer:
-        """One call; answers when it has taken effect."""
+    async def handle(
+        self, method: str, path: str, authorization: bytes, read: Callable[[], Awaitable[bytes]]
+    ) -> Answer:
+        """One call; answers when it has taken effect. The body is read for whoever has the token only."""
         token = self._service.spec.admin_token
         if not token or not hmac.compare_digest(authorization, b"Bearer " + token.encode()):
             return told(401, {"error": "the service's own token is wanted, which `pliant push` knows"})
         if method != "POST":
             return told(405, {"error": f"{method} does not go with {path[:200]}; use POST"})
+        body = await read()
         try:
             match path:
                 case "/admin/push":

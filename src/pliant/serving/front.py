@@ -10,8 +10,8 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
@@ -19,9 +19,9 @@ from pliant.serving.admin import Admin
 from pliant.serving.answers import Answer, failure, told
 from pliant.serving.line import Line
 from pliant.serving.metrics import metrics_text
-from pliant.serving.openapi import docs_page, openapi
+from pliant.serving.openapi import MOST_DEADLINE_MS, VERSION, docs_page, openapi
 from pliant.serving.pending import ServeError
-from pliant.serving.protocol import plain, v2
+from pliant.serving.protocol import encoding, npy, plain, v2
 from pliant.serving.protocol.request import BadRequestError, InferRequest, Tensor, checked
 from pliant.serving.service import Service
 from pliant.wire.tensors import Signature
@@ -36,6 +36,13 @@ DEADLINE = b"x-deadline-ms"
 _DISCONNECT_S = 0.05
 """A request that takes longer is watched for its client's leaving."""
 _VERSION = b"x-pliant-version"
+_READS = ("GET", "HEAD")
+"""An ASGI server leaves the body of an answer to HEAD out."""
+_MORE_HEADERS = {
+    408: [(b"connection", b"close")],
+    415: [(b"accept-encoding", encoding.TAKEN.encode())],
+}
+"""By status (RFC 9110, sections 15.5.9 and 15.5.16)."""
 
 
 @dataclass
@@ -66,6 +73,7 @@ class Front:
             answer = await self._handle(call)
         except BadRequestError as error:
             answer = told(error.status, {"error": str(error)})
+            answer.headers += _MORE_HEADERS.get(error.status, [])
         except ServeError as error:
             answer = failure(error)
         except _ClientGoneError:
@@ -82,58 +90,61 @@ class Front:
     async def _handle(self, call: Call) -> Answer | None:
         path = call.path.rstrip("/") or "/"
         if path in ("/v2/health/live", "/healthz"):
-            return told(200, {"live": True}) if call.method == "GET" else _wrong_method(call, "GET")
+            return told(200, {"live": True}) if call.method in _READS else _wrong_method(call, *_READS)
         if path.startswith("/admin/"):
-            body = await self._body(call) if call.method == "POST" else b""
-            return await self._admin.handle(call.method, path, call.headers.get(b"authorization", b""), body)
+            authorization = call.headers.get(b"authorization", b"")
+            return await self._admin.handle(call.method, path, authorization, partial(self._body, call))
         if self._spec.api_key and not self._has_key(call):
-            return told(401, {"error": "an API key is wanted, as in `Authorization: Bearer KEY`"})
+            answer = told(401, {"error": "an API key is wanted, as in `Authorization: Bearer KEY`"})
+            answer.headers.append((b"www-authenticate", b"Bearer"))
+            return answer
         if path == "/predict":
             return await self._predict(call) if call.method == "POST" else _wrong_method(call, "POST")
         parts = path.strip("/").split("/")
         if parts[:2] == ["v2", "models"] and len(parts) >= 3:
-            return await self._model(call, [unquote(part) for part in parts[2:]])
+            return await self._model(call, parts[2:])
+        signature = self._service.line.signature
         pages: dict[str, Callable[[], Answer]] = {
             "/v2": lambda: told(200, _server()),
-            "/v2/health/ready": self._ready,
+            "/v2/health/ready": lambda: self._ready(self._service.line, live=True),
             "/metrics": lambda: Answer(200, [metrics_text(self._service).encode()], b"text/plain; version=0.0.4"),
             "/status": lambda: told(200, self._service.status()),
-            "/openapi.json": lambda: told(200, openapi(self._spec)),
-            "/docs": lambda: Answer(200, [docs_page(self._spec).encode()], b"text/html; charset=utf-8"),
+            "/openapi.json": lambda: told(200, openapi(self._spec, signature)),
+            "/docs": lambda: Answer(200, [docs_page(self._spec, signature).encode()], b"text/html; charset=utf-8"),
         }
         if path not in pages:
             return told(404, {"error": f"there is nothing at {call.path[:200]}; see /docs"})
-        return pages[path]() if call.method == "GET" else _wrong_method(call, "GET")
+        return pages[path]() if call.method in _READS else _wrong_method(call, *_READS)
 
     async def _model(self, call: Call, parts: list[str]) -> Answer | None:
         name, *rest = parts
         if name != self._spec.name:
             return told(404, {"error": f"there is no model {name[:200]!r}; this service serves {self._spec.name!r}"})
+        there = [each for each in (self._service.line, self._service.trial) if each is not None]
+        lines = {str(each.version): each for each in sorted(there, key=lambda each: each.version)}
         line = None
         if rest[:1] == ["versions"] and len(rest) >= 2:
-            lines = {str(each.version): each for each in (self._service.trial, self._service.line) if each is not None}
             if rest[1] not in lines:
-                return told(
-                    404, {"error": f"there is no version {rest[1][:40]!r}; there is {', '.join(sorted(lines))}"}
-                )
+                known = ", ".join(lines)
+                return told(404, {"error": f"there is no version {rest[1][:40]!r} of {name}; there is {known}"})
             line, rest = lines[rest[1]], rest[2:]
+        about = line or self._service.line
         match rest:
             case []:
-                about = line or self._service.line
-                return _metadata(about) if call.method == "GET" else _wrong_method(call, "GET")
+                content = v2.metadata(about.signature or Signature(), model=name, versions=list(lines))
+                return told(200, content) if call.method in _READS else _wrong_method(call, *_READS)
             case ["ready"]:
-                return self._ready() if call.method == "GET" else _wrong_method(call, "GET")
+                return self._ready(about, name=name) if call.method in _READS else _wrong_method(call, *_READS)
             case ["infer"]:
                 return await self._infer(call, line) if call.method == "POST" else _wrong_method(call, "POST")
         return told(404, {"error": f"there is nothing at {call.path[:200]}; see /docs"})
 
-    def _ready(self) -> Answer:
-        """Ready to answer, which a service without replicas is as well."""
-        line = self._service.line
+    def _ready(self, line: Line, **more: str | bool) -> Answer:
+        """Ready to answer, which a service without replicas is as well. ``more`` stands in the answer."""
         if line.state.broken or line.state.stopping or line.signature is None:
             why = line.state.broken or ("stopping" if line.state.stopping else "the model is being loaded")
-            return told(503, {"ready": False, "error": why})
-        return told(200, {"ready": True})
+            return told(503, {**more, "ready": False, "error": why})
+        return told(200, {**more, "ready": True})
 
     # ------------------------------------------------------------ requests for the model
 
@@ -141,7 +152,8 @@ class Front:
         body = await self._body(call)
         length = call.headers.get(v2.HEADER_LENGTH)
         if length is not None and not (length.isdigit() and len(length) < 20):
-            raise BadRequestError(f"Inference-Header-Content-Length is {length[:40]!r}, not a number")
+            text = length[:40].decode("latin-1")
+            raise BadRequestError(f"Inference-Header-Content-Length is {text!r}; expected a number of bytes")
         parsed = v2.parse(body, header_bytes=None if length is None else int(length))
         line = line or self._service.choose()  # nothing may be awaited between this and handing it the request
         request = self._checked(line, parsed)
@@ -160,7 +172,7 @@ class Front:
         line = self._service.choose()  # nothing may be awaited between this and handing it the request
         signature = line.signature or Signature()
         kind = call.headers.get(b"content-type", b"application/json").partition(b";")[0].strip()
-        if kind in (b"application/octet-stream", b"application/x-npy") or body[:6] == b"\x93NUMPY":
+        if kind in (b"application/octet-stream", b"application/x-npy") or body.startswith(npy.MAGIC):
             request = plain.parse_npy(body, signature)
         else:
             request = plain.parse_json(body, signature)
@@ -170,7 +182,7 @@ class Front:
         outputs = await self._answer(call, line, request)
         wanted = call.headers.get(b"accept", b"")
         if b"application/x-npy" in wanted or b"application/octet-stream" in wanted:
-            return Answer(200, [plain.respond_npy(outputs)], b"application/octet-stream", _version(line))
+            return Answer(200, [npy.respond(outputs)], b"application/octet-stream", _version(line))
         return Answer(200, [plain.respond_json(outputs)], b"application/json", _version(line))
 
     async def _answer(self, call: Call, line: Line, request: InferRequest) -> list[Tensor]:
@@ -244,29 +256,26 @@ class Front:
         if length.isdigit() and int(length) > most:
             raise BadRequestError(f"the body has {int(length)} bytes; at most {most} are taken", status=413)
         await self._loaded()
-        parts, size = [], 0
-        while True:
-            message = await call.receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientGoneError
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > most:
-                raise BadRequestError(f"the body has more than {most} bytes, which are taken at most", status=413)
-            if not message.get("more_body", False):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+        timeout_s = self._spec.timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                body = await _read(call.receive, most)
+        except TimeoutError:
+            raise BadRequestError(f"the body did not come within {timeout_s:g} s", status=408) from None
+        return encoding.decoded(body, call.headers.get(b"content-encoding", b"").decode("latin-1"), most_bytes=most)
 
     def _deadline(self, call: Call) -> float | None:
         given = call.headers.get(DEADLINE)
         if given is None:
             return None
         try:
-            left_s = float(given) / 1000
+            left_ms = float(given)
         except ValueError:
-            left_s = -1.0
-        if not 0 < left_s < 1e9:
-            raise BadRequestError(f"X-Deadline-Ms is {given[:40]!r}; expected milliseconds from now, more than 0")
-        return time.monotonic() + left_s
+            left_ms = -1.0
+        if not 0 < left_ms < MOST_DEADLINE_MS:
+            text = given[:40].decode("latin-1")
+            raise BadRequestError(f"X-Deadline-Ms is {text!r}; expected milliseconds from now, more than 0")
+        return time.monotonic() + left_ms / 1000
 
     def _has_key(self, call: Call) -> bool:
         given = call.headers.get(b"authorization", b"")
@@ -277,16 +286,27 @@ def _streams(line: Line) -> bool:
     return line.signature is not None and line.signature.streams
 
 
-def _metadata(line: Line) -> Answer:
-    return told(200, v2.metadata(line.signature or Signature(), model=line.spec.name, version=str(line.version)))
-
-
 def _version(line: Line) -> list[tuple[bytes, bytes]]:
     return [(_VERSION, str(line.version).encode())]
 
 
 class _ClientGoneError(Exception):
     """Nobody is left to answer."""
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    """The whole body, of ``most`` bytes at most."""
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientGoneError
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise BadRequestError(f"the body has more than {most} bytes, which are taken at most", status=413)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
@@ -306,11 +326,11 @@ def _stream_head(version: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
-def _wrong_method(call: Call, right: str) -> Answer:
-    answer = told(405, {"error": f"{call.method} does not go with {call.path[:200]}; use {right}"})
-    answer.headers.append((b"allow", right.encode()))
+def _wrong_method(call: Call, *right: str) -> Answer:
+    answer = told(405, {"error": f"{call.method[:40]} does not go with {call.path[:200]}; use {right[0]}"})
+    answer.headers.append((b"allow", ", ".join(right).encode()))
     return answer
 
 
 def _server() -> dict[str, Any]:
-    return {"name": "pliant", "version": "0.1.0", "extensions": ["binary_tensor_data"]}
+    return {"name": "pliant", "version": VERSION, "extensions": ["binary_tensor_data"]}

@@ -34,8 +34,10 @@ class _Server(uvicorn.Server):
 async def serve(spec: ServiceSpec, directory: Path, *, listening: socket.socket) -> int:
     """Serve until SIGTERM, then drain; returns the exit code. Requests that come before the model is loaded wait."""
     service = Service(spec, directory)
+    # No WebSockets: whoever asks for one gets what a plain request gets, and not the 500 of an unanswered handshake.
     config = uvicorn.Config(
-        Front(service), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=60, backlog=2048,
+        Front(service), log_level="warning", access_log=False, lifespan="off", ws="none", timeout_keep_alive=60,
+        backlog=2048,
     )  # fmt: skip
     server = _Server(config)
     ending = service.ending

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pliant.wire.tensors import Signature, TensorHead
+
+MOST_INPUTS = 256
 
 
 class BadRequestError(Exception):
@@ -29,10 +31,11 @@ class InferRequest:
     """One request. ``outputs``: the names that are wanted, empty for all; ``binary``: those wanted as bytes."""
 
     inputs: tuple[Tensor, ...]
-    id: str = ""
+    id: str | None = None
     outputs: tuple[str, ...] = ()
     binary: frozenset[str] = frozenset()
     all_binary: bool = False
+    """All outputs are wanted as bytes, where ``outputs`` names none."""
 
     @property
     def rows(self) -> int:
@@ -53,8 +56,10 @@ def checked(request: InferRequest, signature: Signature, *, most_rows: int) -> I
     """
     heads = [tensor.head for tensor in request.inputs]
     names = [head.name for head in heads]
-    if len(set(names)) != len(names):
-        raise BadRequestError(f"inputs {', '.join(names)}: a name is there twice")
+    if len(heads) > MOST_INPUTS:
+        raise BadRequestError(f"{len(heads)} inputs in one request; at most {MOST_INPUTS} are taken")
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise BadRequestError(f"input {', '.join(sorted(twice))}: the name is there twice")
     if not heads:
         raise BadRequestError(f"there is no input; expected {_expected(signature)}")
     inputs = request.inputs
@@ -75,10 +80,19 @@ def checked(request: InferRequest, signature: Signature, *, most_rows: int) -> I
         raise BadRequestError(f"the inputs have different numbers of rows ({counts})")
     if max(rows) > most_rows:
         raise BadRequestError(f"{max(rows)} rows in one request; at most {most_rows} are taken", status=413)
-    if signature.outputs and (unknown := set(request.outputs) - {spec.name for spec in signature.outputs}):
-        known = ", ".join(spec.name for spec in signature.outputs)
-        raise BadRequestError(f"there is no output {', '.join(sorted(unknown))}; the model has {known}")
-    return InferRequest(inputs, request.id, request.outputs, request.binary, request.all_binary)
+    if signature.outputs:
+        check_outputs(request, [spec.name for spec in signature.outputs])
+    return replace(request, inputs=inputs)
+
+
+def check_outputs(request: InferRequest, known: Sequence[str]) -> None:
+    """That the model has what is asked for.
+
+    Raises:
+        BadRequestError: It has not.
+    """
+    if unknown := set(request.outputs) - set(known):
+        raise BadRequestError(f"there is no output {', '.join(sorted(unknown))}; the model has {', '.join(known)}")
 
 
 def _match(heads: Sequence[TensorHead], signature: Signature) -> None:

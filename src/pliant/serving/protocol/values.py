@@ -1,4 +1,4 @@
-"""JSON's numbers to a tensor's bytes and back, without losing or inventing anything on the way."""
+"""What a tensor may be, and its bytes as JSON's numbers."""
 
 from __future__ import annotations
 
@@ -28,69 +28,19 @@ NUMPY = {
 """Datatype to numpy's; BF16 has none."""
 NAMES = {dtype: name for name, dtype in NUMPY.items()}
 MOST_DIMENSIONS = 32
+MOST_ELEMENTS = 1 << 40
+MOST_NAME = 256
+"""Characters."""
 
 
-def array_from_json(name: str, datatype: str, data: Any) -> np.ndarray[Any, Any]:
-    """Numbers in lists, nested or flat, as an array of ``datatype``.
-
-    Raises:
-        BadRequestError: Ragged, something else than numbers, or numbers that ``datatype`` cannot hold.
-    """
-    if datatype not in NUMPY:
-        raise BadRequestError(_no_datatype(name, datatype))
-    try:
-        found = np.asarray(data)
-    except (ValueError, OverflowError, TypeError) as error:
-        raise BadRequestError(f"input {name}: the data are no array of numbers (rows of different lengths?)") from error
-    wanted = NUMPY[datatype]
-    if found.size == 0:
-        return found.astype(wanted) if found.dtype.kind == "f" else np.empty(found.shape, wanted)
-    if wanted.kind in "ui" and found.dtype.kind in "fO" and _are_integers(data):
-        return _large_integers(name, datatype, data)
-    kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[wanted.kind]
-    if found.dtype.kind not in kinds:
-        what = {"b": "booleans", "f": "numbers with fractions", "U": "text", "O": "no plain numbers"}
-        given = what.get(found.dtype.kind, f"{found.dtype} values")
-        raise BadRequestError(f"input {name} should be {datatype}, and its data are {given}")
-    with np.errstate(over="ignore"):
-        taken = found.astype(wanted)
-    if wanted.kind in "ui" and not np.array_equal(taken, found):
-        raise BadRequestError(_out_of_range(name, datatype))
-    if wanted.kind == "f" and not np.isfinite(taken).all():
-        raise BadRequestError(f"input {name} should be {datatype}, which cannot hold numbers as large as its data")
-    return taken
-
-
-def _are_integers(data: Any) -> bool:
-    """Whether they are, though numpy makes something else of them: numbers of both signs and 64 bits."""
-    flat = np.asarray(data, dtype=object).ravel()
-    return all(isinstance(value, int) and not isinstance(value, bool) for value in flat)
-
-
-def _large_integers(name: str, datatype: str, data: Any) -> np.ndarray[Any, Any]:
-    try:
-        return np.array(data, dtype=NUMPY[datatype])
-    except OverflowError as error:
-        raise BadRequestError(_out_of_range(name, datatype)) from error
-
-
-def _out_of_range(name: str, datatype: str) -> str:
-    bounds: np.iinfo[Any] = np.iinfo(str(NUMPY[datatype]))
-    return f"input {name} should be {datatype}: numbers from {bounds.min} to {bounds.max}"
-
-
-def bytes_from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> bytes:
-    """The bytes of a tensor whose shape is told beside its data.
+def check_bytes(name: str, datatype: str, data: bytes | memoryview) -> None:
+    """That bytes which came as they are stand for something: a BOOL is a byte of 0 or 1.
 
     Raises:
-        BadRequestError: As :func:`array_from_json`; or there are more or fewer numbers than the shape says.
+        BadRequestError: They do not.
     """
-    array = array_from_json(name, datatype, data)
-    if array.size != prod(shape):
-        raise BadRequestError(
-            f"input {name} has shape {list(shape)}, which is {prod(shape)} numbers, and {array.size} were sent"
-        )
-    return array.tobytes()
+    if datatype == "BOOL" and len(data) and (most := int(np.frombuffer(data, np.uint8).max())) > 1:
+        raise BadRequestError(f"input {name} is BOOL, and has a byte of {most}; expected 0 and 1")
 
 
 def to_json(head: TensorHead, data: bytes | memoryview) -> list[Any]:
@@ -111,20 +61,34 @@ def nested(head: TensorHead, flat: list[Any]) -> Any:
     return array.reshape(head.shape).tolist()
 
 
+def check_name(name: str) -> None:
+    """Names stand in every message about them, and in the frames to the replicas.
+
+    Raises:
+        BadRequestError: It is too long for that.
+    """
+    if len(name) > MOST_NAME:
+        raise BadRequestError(f"the name {name[:40]!r}... has {len(name)} characters; at most {MOST_NAME} are taken")
+
+
 def check_head(name: str, datatype: str, shape: Sequence[int]) -> TensorHead:
     """A head that makes sense.
 
     Raises:
         BadRequestError: It does not.
     """
+    check_name(name)
     if datatype not in SIZES:
-        raise BadRequestError(_no_datatype(name, datatype))
-    if len(shape) > MOST_DIMENSIONS or any(size < 0 for size in shape) or prod(shape) >= 1 << 40:
-        raise BadRequestError(f"input {name} has shape {list(shape)[:40]}, which cannot be")
-    return TensorHead(name, datatype, tuple(shape))
+        raise BadRequestError(no_datatype(name, datatype))
+    if len(shape) > MOST_DIMENSIONS or any(size < 0 for size in shape) or prod(filter(None, shape)) >= MOST_ELEMENTS:
+        raise BadRequestError(
+            f"input {name} has shape {list(shape[:40])!s:.200}, which cannot be: expected at most "
+            f"{MOST_DIMENSIONS} sizes from 0, and less than 2^40 numbers"
+        )
+    return TensorHead(name, datatype, tuple(map(int, shape)))  # numpy takes True for a size
 
 
-def _no_datatype(name: str, datatype: str) -> str:
-    if datatype == "BF16":
-        return f"input {name} is BF16, which can only be sent as binary data"
-    return f"input {name} has datatype {datatype[:40]!r}; expected one of {', '.join(SIZES)}"
+def no_datatype(name: str, datatype: str) -> str:
+    """What is told about a datatype that there is not."""
+    hint = " (strings are not served, numbers only)" if datatype == "BYTES" else ""
+    return f"input {name} has datatype {datatype[:40]!r}{hint}; expected one of {', '.join(SIZES)}"
