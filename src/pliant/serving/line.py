@@ -15,7 +15,7 @@ from pliant.serving.autoscale_plan import Autoscaler, ScaleRules, Sight
 from pliant.serving.batch_plan import BatchRules
 from pliant.serving.fleet import Fleet
 from pliant.serving.meter import Meter
-from pliant.serving.pending import Flight, Pending, ServeError, join_inputs, split_outputs, whole_outputs
+from pliant.serving.pending import Flight, Pending, ServeError, batch_frame, outputs_of, whole_outputs
 from pliant.serving.protocol.request import InferRequest, Tensor
 from pliant.serving.route_events import (
     Cancel,
@@ -29,11 +29,11 @@ from pliant.serving.route_events import (
     StartReplica,
 )
 from pliant.serving.route_state import RouteState
+from pliant.serving.shape_plan import batch_key
 from pliant.wire.replica_messages import (
     BatchAnswer,
     BatchRaised,
     CancelBatch,
-    RunBatch,
     TemplateHello,
 )
 from pliant.wire.service_api import ReplicaState, ReplicaStatus, ServiceSpec
@@ -164,10 +164,11 @@ class Line:
         number, now_s = next(self._ids), time.monotonic()
         self._pending[number] = pending
         self.state.batch_s = self.meter.batch_s
-        repeatable = self.signature is None or self.signature.repeatable
+        signature = self.signature or Signature()
+        key = batch_key(pending.request.heads, signature)
         request = Request(
-            number, now_s, pending.request.rows, pending.request.key, deadline_s or now_s + self.spec.timeout_s,
-            repeatable=repeatable,
+            number, now_s, pending.request.rows, key, deadline_s or now_s + self.spec.timeout_s,
+            repeatable=signature.repeatable,
         )  # fmt: skip
         self._carry_out(self.state.came(request, now_s))
         return number
@@ -209,10 +210,10 @@ class Line:
 
     def _send(self, replica: int, numbers: tuple[int, ...]) -> None:
         requests = [(number, self._pending[number]) for number in numbers]
-        rows, heads, parts = join_inputs([pending for _, pending in requests])
         flight = Flight(next(self._batches), requests, time.monotonic())
         self._flights[replica] = flight
-        self._fleet.send(replica, RunBatch(flight.number, rows, heads), parts)
+        uneven = self.signature is not None and self.signature.uneven
+        self._fleet.send(replica, *batch_frame(flight.number, [each.request for _, each in requests], uneven=uneven))
 
     def _fail(self, number: int, error: ServeError) -> None:
         pending = self._pending.get(number)
@@ -268,9 +269,8 @@ class Line:
             self.state.answer_began(number)
             pending.deliver(whole_outputs(head.outputs, payload))
             return
-        if head.outputs:
-            rows = [pending.request.rows for _, pending in flight.requests]
-            answers = split_outputs(head.outputs, payload, rows)
+        if head.outputs or head.requests:
+            answers = outputs_of(head, payload, [pending.request.rows for _, pending in flight.requests])
             for (_, pending), outputs in zip(flight.requests, answers, strict=True):
                 pending.deliver(outputs)
         for _, pending in flight.requests:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import logging
 import os
 import select
@@ -25,14 +26,15 @@ import torch
 from pliant.errors import ConfigError, PliantError
 from pliant.serving.replica.arrays import tensors_of
 from pliant.serving.replica.compute import Replica, warm_up
-from pliant.serving.replica.exact import Tiled
-from pliant.serving.replica.loading import find_model, signature_of
-from pliant.serving.replica.model import Model
+from pliant.serving.replica.exact import Tiled, why_not_exact
+from pliant.serving.replica.loading import find_model
+from pliant.serving.replica.model import Model, signature_of
 from pliant.serving.replica.sockets import FrameSocket, RouterGoneError
 from pliant.wire.replica_messages import (
     EndTemplate,
     ForkReplica,
     ReplicaExited,
+    ReplicaHello,
     TemplateFailed,
     TemplateHello,
     ToTemplate,
@@ -40,6 +42,8 @@ from pliant.wire.replica_messages import (
 from pliant.wire.tensors import Signature, TensorHead
 
 _log = logging.getLogger(__name__)
+MOST_SHAPES = 32
+"""That a model is warmed up with: two dimensions of many buckets have more of them than anybody waits for."""
 
 
 class Template:
@@ -97,8 +101,9 @@ class Template:
             self._socket.close()
             redirect(self._logs / f"r{replica}.log")
             torch.manual_seed(int.from_bytes(os.urandom(8), "little", signed=True))
-            hello = self._hello
-            Replica(self._model, self._path, number=replica, version=hello.version, launch=hello.launch).run()
+            told = self._hello
+            hello = ReplicaHello(replica, os.getpid(), told.version, told.launch)
+            Replica(self._model, told.signature, self._path, hello=hello).run()
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -125,12 +130,23 @@ def redirect(log: Path) -> None:
     os.close(descriptor)
 
 
-def example_of(signature: Signature) -> dict[str, torch.Tensor] | None:
-    """A row of zeros for each input; None if the model does not say, or leaves sizes open."""
-    if not signature.inputs or any(-1 in spec.shape for spec in signature.inputs):
-        return None
-    heads = [TensorHead(spec.name, spec.datatype, (1, *spec.shape)) for spec in signature.inputs]
-    return tensors_of(heads, bytes(sum(head.size_bytes for head in heads)))
+def examples_of(signature: Signature) -> list[dict[str, torch.Tensor]]:
+    """A row of zeros for each input, in every shape that there will be; none if the model leaves sizes open.
+
+    Of many shapes, the first ``MOST_SHAPES``.
+    """
+    pads, axes = signature.pads, [axis for spec in signature.inputs for axis in spec.axes]
+    if not signature.inputs or any(size == -1 and not pads.get(dim) for dim, size in axes):
+        return []
+    examples = []
+    for sizes in itertools.islice(itertools.product(*pads.values()), MOST_SHAPES):
+        size_of = dict(zip(pads, sizes, strict=True))
+        heads = [
+            TensorHead(spec.name, spec.datatype, (1, *(size_of.get(dim, size) for dim, size in spec.axes)))
+            for spec in signature.inputs
+        ]
+        examples.append(tensors_of(heads, bytes(sum(head.size_bytes for head in heads))))
+    return examples
 
 
 def load(target: str, checkpoint: Path | None, *, tile: int = 0) -> tuple[Model, Signature]:
@@ -141,15 +157,14 @@ def load(target: str, checkpoint: Path | None, *, tile: int = 0) -> tuple[Model,
     """
     model = find_model(target)
     signature = signature_of(model)
+    if tile and (problems := why_not_exact(signature)):
+        raise ConfigError(problems)
     model.checkpoint = checkpoint
     model.load()
-    example = example_of(signature)
     if tile:
-        if signature.streams:
-            raise ConfigError(f"{target} yields its answers, one request at a time: there is no batch for --exact")
         model = Tiled(model, tile)
-    if example is not None:
-        warm_up(model, example)
+    for example in examples_of(signature):
+        warm_up(model, example, signature)
     return model, signature
 
 
