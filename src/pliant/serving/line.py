@@ -130,7 +130,7 @@ class Line:
         Raises:
             ServeError: There will be none.
         """
-        pending = Pending(request, answer=asyncio.get_running_loop().create_future())
+        pending = Pending(request, time.monotonic(), answer=asyncio.get_running_loop().create_future())
         assert pending.answer is not None
         number = self._submit(pending, deadline_s)
         try:
@@ -148,7 +148,7 @@ class Line:
         Raises:
             ServeError: There will be none, or no more.
         """
-        pending = Pending(request, parts=asyncio.Queue())
+        pending = Pending(request, time.monotonic(), parts=asyncio.Queue())
         assert pending.parts is not None
         number = self._submit(pending, deadline_s)
         try:
@@ -161,7 +161,7 @@ class Line:
                 self._left(number)
 
     def _submit(self, pending: Pending, deadline_s: float | None) -> int:
-        number, now_s = next(self._ids), time.monotonic()
+        number, now_s = next(self._ids), pending.came_s
         self._pending[number] = pending
         self.state.batch_s = self.meter.batch_s
         signature = self.signature or Signature()
@@ -275,6 +275,7 @@ class Line:
                 pending.deliver(outputs)
         for _, pending in flight.requests:
             pending.finish()
+            self.meter.took(now_s, now_s - pending.came_s)
         del self._flights[replica]
         self.meter.batch(len(flight.requests), now_s - flight.began_s)
         self._carry_out(self.state.answered(replica, [number for number, _ in flight.requests], now_s))
@@ -324,7 +325,7 @@ class Line:
         for replica in self.state.replicas.values():
             what: ReplicaState = "leaving" if replica.draining else "ready" if replica.ready else "starting"
             pid = self._fleet.pid(replica.id)
-            found.append(ReplicaStatus(replica.id, pid, what, len(replica.owes), self.version))
+            found.append(ReplicaStatus(replica.id, pid, what, len(replica.owes), self.version, replica.batches))
         return found
 
     def sight(self) -> Sight:

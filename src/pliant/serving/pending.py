@@ -28,6 +28,7 @@ class Pending:
     """One request. Exactly one of ``answer`` and ``parts`` is used: the whole answer, or a stream's."""
 
     request: InferRequest
+    came_s: float
     answer: asyncio.Future[list[Tensor]] | None = None
     parts: asyncio.Queue[list[Tensor] | ServeError | None] | None = None
     """None: the end."""

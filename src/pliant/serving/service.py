@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import msgspec
 
 from pliant.serving.line import Line
-from pliant.serving.meter import Meter
+from pliant.serving.meter import Meter, recent_latency
 from pliant.serving.pending import ServeError
 from pliant.serving.service_log import ServiceLog
 from pliant.wire.service_api import (
@@ -176,6 +177,7 @@ class Service:
 
     async def _end(self, line: Line) -> None:
         await line.stop(drain_s=DRAIN_S)
+        line.meter.recent.clear()  # the counts are kept for ever; there may be many of them
         self._past.append(line.meter)
 
     # ------------------------------------------------------------ what can be told
@@ -194,12 +196,16 @@ class Service:
             state = "stopping" if line.state.stopping else "broken"
         trial = self.trial
         meters = [*self._past, *(each.meter for each in lines)]
+        p50_s, p99_s = recent_latency(meters, time.monotonic()) or (None, None)
         return ServiceStatus(
             name=self.spec.name,
             state=state,
             version=line.version,
             replicas=[replica for each in lines for replica in each.replicas()],
             requests=sum(len(each.state) for each in lines),
+            waiting=sum(each.state.waiting for each in lines),
+            p50_s=p50_s,
+            p99_s=p99_s,
             answered=sum(meter.answered for meter in meters),
             failed=sum(meter.failed for meter in meters),
             refused=sum(meter.refused for meter in meters),

@@ -69,6 +69,8 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
     state: ReplicaState
     requests: int
     version: int
+    batches: int = 0
+    """That it has answered."""
 
 
 class Canary(msgspec.Struct, frozen=True):
@@ -123,6 +125,11 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     most: int = 0
     url: str = ""
     target: str = ""
+    waiting: int = 0
+    """Of ``requests``, those that no replica computes yet."""
+    p50_s: float | None = None
+    """From a request's coming to its answer, of those answered in the last seconds; None: none was."""
+    p99_s: float | None = None
 
 
 class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
