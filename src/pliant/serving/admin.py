@@ -7,7 +7,7 @@ import hmac
 import msgspec
 
 from pliant.serving.answers import Answer, told
-from pliant.serving.service import PushError, Service
+from pliant.serving.service import ChangeRefusedError, Service
 from pliant.wire.service_api import BoundsRequest, PushRequest
 
 
@@ -40,6 +40,6 @@ class Admin:
                     return told(404, {"error": f"there is nothing at {path[:200]}"})
         except msgspec.MsgspecError as error:
             return told(400, {"error": f"the body is not what this call takes: {error}"})
-        except PushError as error:
+        except ChangeRefusedError as error:
             return told(409, {"error": str(error)})
         return told(200, self._service.status())

@@ -32,8 +32,8 @@ MOST_REPLICAS = 1024
 DRAIN_S = 30.0
 
 
-class PushError(Exception):
-    """New weights that are not taken. The service is what it was."""
+class ChangeRefusedError(Exception):
+    """A change that is not made: new weights, another version, other bounds. The service is what it was."""
 
 
 class Service:
@@ -88,10 +88,12 @@ class Service:
         """Other bounds for the number of replicas, at once.
 
         Raises:
-            PushError: They make no sense. Nothing has changed.
+            ChangeRefusedError: They make no sense. Nothing has changed.
         """
         if not 0 <= asked.least <= asked.most or not 1 <= asked.most <= MOST_REPLICAS:
-            raise PushError(f"{asked.least}:{asked.most} replicas: MIN from 0 to MAX, MAX from 1 to {MOST_REPLICAS}")
+            raise ChangeRefusedError(
+                f"{asked.least}:{asked.most} replicas: MIN from 0 to MAX, MAX from 1 to {MOST_REPLICAS}"
+            )
         self.spec = msgspec.structs.replace(self.spec, least=asked.least, most=asked.most)
         write_spec(self._directory, self.spec)
         for line in self.lines:
@@ -104,12 +106,12 @@ class Service:
         """Load other weights, and turn to them; with a canary, for its share of the requests.
 
         Raises:
-            PushError: They cannot be loaded, or something else is under way. Nothing has changed.
+            ChangeRefusedError: They cannot be loaded, or something else is under way. Nothing has changed.
         """
         if not 0 <= asked.canary < 1:
-            raise PushError(f"a canary of {asked.canary:g} is no share of the requests: from 0 to less than 1")
+            raise ChangeRefusedError(f"a canary of {asked.canary:g} is no share of the requests: from 0 to less than 1")
         if self._pushing or self.trial is not None:
-            raise PushError("another push is under way, or a canary: promote it or roll it back first")
+            raise ChangeRefusedError("another push is under way, or a canary: promote it or roll it back first")
         self._pushing = True
         try:
             line = await self._load(asked.checkpoint)
@@ -126,10 +128,10 @@ class Service:
         """The canary answers everything.
 
         Raises:
-            PushError: There is none.
+            ChangeRefusedError: There is none.
         """
         if self.trial is None:
-            raise PushError("there is no canary to promote")
+            raise ChangeRefusedError("there is no canary to promote")
         line, self.trial = self.trial, None
         self._turn_to(line)
 
@@ -137,7 +139,7 @@ class Service:
         """Without the canary; without one, to the weights before these.
 
         Raises:
-            PushError: There is nothing to go back to.
+            ChangeRefusedError: There is nothing to go back to.
         """
         if self.trial is not None:
             line, self.trial = self.trial, None
@@ -146,7 +148,7 @@ class Service:
         elif self.spec.previous or self.spec.version > 1:
             await self.push(PushRequest(self.spec.previous))
         else:
-            raise PushError("this is the first version: there is nothing to go back to")
+            raise ChangeRefusedError("this is the first version: there is nothing to go back to")
 
     async def _load(self, checkpoint: str) -> Line:
         self._newest += 1
@@ -159,7 +161,7 @@ class Service:
         except (ServeError, TimeoutError) as error:
             await line.stop(drain_s=0)
             self._log.record("push_refused", f"version {spec.version} from {checkpoint} could not be loaded: {error}")
-            raise PushError(str(error) or "its replicas did not come") from error
+            raise ChangeRefusedError(str(error) or "its replicas did not come") from error
         return line
 
     def _turn_to(self, line: Line) -> None:

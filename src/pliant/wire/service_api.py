@@ -140,6 +140,12 @@ class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """It cannot serve, and ends."""
 
 
+def split_target(target: str) -> tuple[str, str]:
+    """``FILE[:NAME]`` as its parts; the name is empty where there is none."""
+    file, colon, name = target.rpartition(":")
+    return (file, name) if colon and name.isidentifier() else (target, "")
+
+
 def write_spec(directory: Path, spec: ServiceSpec) -> None:
     """Put the spec where the router finds it; readable by its owner alone, because of the API key."""
     write_private(directory / "service.json", msgspec.json.encode(spec))

@@ -12,6 +12,7 @@ import torch
 
 from pliant.errors import ConfigError
 from pliant.serving.replica.model import Model, load_weights
+from pliant.wire.service_api import split_target
 
 
 class PlainModel(Model):
@@ -41,7 +42,8 @@ def find_model(target: str) -> Model:
     Raises:
         ConfigError: There is no such file or name, or it is nothing that can be served.
     """
-    file, name = split_target(target)
+    path, name = split_target(target)
+    file = Path(path)
     if not file.exists():
         raise ConfigError(f"there is no file {file}")
     if file.suffix == ".py":
@@ -57,14 +59,6 @@ def find_model(target: str) -> Model:
         raise ConfigError(
             f"{file} is neither a Python file (.py), nor a torch.export archive (.pt2), nor TorchScript: {first}"
         ) from error
-
-
-def split_target(target: str) -> tuple[Path, str]:
-    """``FILE:NAME`` as its parts; the name may be empty."""
-    file, colon, name = target.rpartition(":")
-    if colon and name.isidentifier():
-        return Path(file), name
-    return Path(target), ""
 
 
 def _from_module(module: ModuleType, file: Path, name: str) -> Model:
