@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import quantiles
 
@@ -25,7 +26,8 @@ from pliant.wire.service_api import ServiceStatus
 
 EXAMPLES = Path(__file__).resolve().parent
 PLIANT = (sys.executable, "-m", "pliant.cli.main")
-PHASES = (
+Phase = tuple[float, int, str]
+PHASES: tuple[Phase, ...] = (
     (4.0, 2, ""),
     (6.0, 48, ""),
     (4.0, 48, "kill"),
@@ -139,11 +141,11 @@ def line_of(traffic: Traffic, port: int, since_s: float) -> str:
     return "  ".join([*parts, f"{traffic.failed} failed"])
 
 
-def drive(port: int, newest: Path) -> Traffic:
-    """All phases."""
+def drive(port: int, newest: Path, phases: Sequence[Phase]) -> Traffic:
+    """One phase after the other."""
     traffic = Traffic(port)
     pushing: list[subprocess.Popen[bytes]] = []
-    for lasts_s, clients, what in PHASES:
+    for lasts_s, clients, what in phases:
         heading(f"{clients} clients" + {"kill": ", and a SIGKILL", "push": ", and new weights", "": ""}[what])
         traffic.scale(clients)
         if what == "kill":
@@ -159,27 +161,21 @@ def drive(port: int, newest: Path) -> Traffic:
     return traffic
 
 
-def main() -> int:
-    """Train, serve, ask, and say what came of it."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="pliant-demo-") as home:
-        os.environ["PLIANT_HOME"] = home
-        heading("Training the digits, with checkpoints")
-        checkpoints = train(Path(home, "checkpoints"))
-        first, newest = checkpoints[0], checkpoints[-1]
-        subprocess.run([*PLIANT, "down", "--force"], check=False, capture_output=True)
-        heading(f"Serving {first.name} on 0 to 3 replicas")
-        words = ["serve", str(EXAMPLES / "digits_service.py"), "--name", "digits", "--replicas", "0:3", "--idle", "3"]
-        serving = subprocess.Popen(
-            [*PLIANT, *words, "--checkpoint", str(first), "--json"], stdout=subprocess.PIPE, text=True
-        )
+def serve(first: Path, newest: Path, phases: Sequence[Phase] = PHASES) -> int:
+    """Serve one checkpoint, and the newer one when its phase comes; says what came of it, as an exit code too."""
+    heading(f"Serving {first.name} on 0 to 3 replicas")
+    words = ["serve", str(EXAMPLES / "digits_service.py"), "--name", "digits", "--replicas", "0:3", "--idle", "3"]
+    serving = subprocess.Popen(
+        [*PLIANT, *words, "--checkpoint", str(first), "--json"], stdout=subprocess.PIPE, text=True
+    )
+    with serving:
         try:
             assert serving.stdout is not None
             line = serving.stdout.readline()
             if not line:
                 return 1
             port = int(json.loads(line)["url"].rpartition(":")[2])
-            traffic = drive(port, newest)
+            traffic = drive(port, newest, phases)
             status = status_of(port)
         finally:
             serving.terminate()
@@ -190,6 +186,17 @@ def main() -> int:
     good = traffic.failed == 0 and traffic.versions == {"1", "2"} and status.version == 2
     print("no request has failed" if good else "NOT as it should be: this is a bug, please report it")
     return 0 if good else 1
+
+
+def main() -> int:
+    """Train, then serve."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with tempfile.TemporaryDirectory(prefix="pliant-demo-") as home:
+        os.environ["PLIANT_HOME"] = home
+        heading("Training the digits, with checkpoints")
+        checkpoints = train(Path(home, "checkpoints"))
+        subprocess.run([*PLIANT, "down", "--force"], check=False, capture_output=True)
+        return serve(checkpoints[0], checkpoints[-1])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 
 from pliant.cli.plan_file import read_plan
+from pliant.transfer.checkpoint_save import Staging, take_snapshot, write_checkpoint
 from pliant.wire.api import Report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +79,34 @@ def test_digits_end_with_the_same_bits_on_one_and_on_three_workers(environment, 
     assert one.weights_sha256 is not None
     assert three.weights_sha256 == one.weights_sha256
     assert three.steps == one.steps == 50
+
+
+SHORT = """
+import sys
+from pathlib import Path
+from examples import demo_serve
+phases = [(0.5, 2, ""), (0.5, 12, "kill"), (0, 12, "push"), (1, 4, ""), (0, 0, "")]
+sys.exit(demo_serve.serve(Path(sys.argv[1]), Path(sys.argv[2]), phases))
+"""
+
+
+def test_the_demo_of_serving_in_short(environment, tmp_path, monkeypatch):
+    """Its traffic, its kill and its push, without the training before them."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    network = importlib.import_module("digits_cnn").network
+    position = dict.fromkeys(("call", "step_of_call", "passes", "epoch", "samples"), 0) | {"loss": None, "ended": []}
+    checkpoints = []
+    for step in (1, 2):
+        snapshot = take_snapshot({"model": network()}, position | {"step": step}, job="digits", staging=Staging())
+        checkpoints.append(str(write_checkpoint(tmp_path / "checkpoints", snapshot, keep=9)[0]))
+    result = subprocess.run(
+        [sys.executable, "-c", SHORT, *checkpoints], env=environment, cwd=ROOT, capture_output=True, text=True,
+        timeout=TIMEOUT_S, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert ") is killed" in result.stdout
+    assert "0 failures, versions 1, 2" in result.stdout
+    assert "no request has failed" in result.stdout
 
 
 def test_the_demo_does_what_it_says():

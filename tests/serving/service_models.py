@@ -132,3 +132,46 @@ class Heavy(Double):
 
     def predict(self, batch):
         return super().predict(batch) * self.weight.mean()
+
+
+class Tagger(Double):
+    """Texts of any length: a row for each token, and one for the mean of their embeddings."""
+
+    inputs: ClassVar = {"tokens": ("int64", ("length",))}
+    outputs: ClassVar = {"tags": ("float32", ("length", 64)), "mean": ("float32", (64,))}
+    pad: ClassVar = {"length": (8, 16)}
+
+    def load(self):
+        super().load()
+        torch.manual_seed(0)
+        self.embed = torch.nn.Embedding(1000, 64)
+        self.net = torch.nn.Sequential(torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 64)).eval()
+
+    def predict(self, batch, length):
+        if batch.any():  # not while it is warmed up
+            with self.hold.with_name("shapes").open("a") as file:
+                file.write(f"{list(batch.shape)}\n")
+        super().predict(batch)
+        embedded = self.embed(batch)
+        inside = torch.arange(batch.shape[1]) < length[:, None]
+        mean = (embedded * inside[..., None]).sum(dim=1) / length[:, None]
+        return self.net(embedded), self.net(mean)
+
+
+class Clouds(Double):
+    """The points of all requests behind each other, however many each has."""
+
+    inputs: ClassVar = {"points": ("float32", (-1, 2))}
+    outputs: ClassVar = {}
+
+    def collate(self, requests):
+        return torch.cat([points.flatten(0, 1) for points in requests])
+
+    def predict(self, points):
+        with self.hold.with_name("shapes").open("a") as file:
+            file.write(f"{list(points.shape)}\n")
+        return super().predict(points)
+
+    def split(self, result, requests):
+        parts = result.split([points.shape[0] * points.shape[1] for points in requests])
+        return [part.view(points.shape).sum(dim=1) for part, points in zip(parts, requests, strict=True)]

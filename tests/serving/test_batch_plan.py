@@ -47,6 +47,15 @@ def test_only_what_fits_together_and_the_oldest_decides():
     assert ids(queue.take(0.0).requests) == [1, 3]
 
 
+def test_a_batch_for_each_key_is_what_a_newcomer_expects_to_wait_for():
+    queue = queue_of(*(Waiting(n, 0.0, key=n % 3) for n in range(6)), most_rows=4)
+    assert queue.expected_wait_s(slots=1, batch_s=0.1) == pytest.approx(0.3)
+    queue.take(0.0)
+    assert queue.expected_wait_s(slots=1, batch_s=0.1) == pytest.approx(0.2)
+    queue.put_back([Waiting(9, 0.0, rows=3, key=1)])
+    assert queue.expected_wait_s(slots=2, batch_s=0.1) == pytest.approx(0.15)
+
+
 def test_requests_of_several_rows_are_not_split():
     queue = queue_of(Waiting(0, 0.0, rows=3), Waiting(1, 0.0, rows=2), Waiting(2, 0.0, rows=1), most_rows=4)
     assert ids(queue.take(0.0).requests) == [0, 2]

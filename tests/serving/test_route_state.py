@@ -45,6 +45,19 @@ def test_a_request_goes_to_a_free_replica_at_once():
     assert len(state) == 1
 
 
+def test_who_waits_and_how_many_batches_a_replica_has_answered():
+    state = ready(1)
+    came(state, 10, 11, 12)
+    assert (len(state), state.waiting) == (3, 2)
+    state.client_left(11, 0.1)
+    state.client_left(10, 0.1)
+    assert (len(state), state.waiting) == (1, 1)
+    state.answered(1, [10], 0.2)
+    assert (len(state), state.waiting, state.replicas[1].batches) == (1, 0, 1)
+    state.raised(1, "ValueError", 0.3)
+    assert (len(state), state.waiting, state.replicas[1].batches) == (0, 0, 1)
+
+
 def test_the_one_that_was_busy_last_gets_the_next():
     state = ready(3)
     came(state, 10)
@@ -341,6 +354,7 @@ class Checked:
         events = [self.come, self.compute, self.begin, self.tick, self.leave, self.scale, self.die, self.hang]
         self.random.choices(events, [40, 25, 10, 8, 5, 4, 2, 1])[0]()
         assert len(self.state) == len(self.inside)
+        assert self.state.waiting == len(self.inside.difference(*self.owes.values()))
         assert all(count == 1 for count in self.ended.values())
 
     def settle(self):

@@ -14,7 +14,7 @@ from pliant.cli.output import problem
 from pliant.cli.parsing import verb_parser
 from pliant.cli.run_options import seconds, whole_number
 from pliant.errors import ConfigError
-from pliant.wire.service_api import ServiceSpec
+from pliant.wire.service_api import ServiceSpec, split_target
 
 _EXAMPLE = """
 pliant serve digits.py:Digits
@@ -30,7 +30,7 @@ def spec_of(given: argparse.Namespace) -> ServiceSpec:
         ConfigError: Lists every problem.
     """
     problems: list[str] = []
-    file, _, attribute = given.target.rpartition(":") if _has_name(given.target) else (given.target, "", "")
+    file, attribute = split_target(given.target)
     path = Path(file).absolute()
     if not path.is_file():
         problems.append(problem(f"there is no file {path}", "pliant serve FILE.py:CLASS, or a TorchScript archive"))
@@ -111,11 +111,6 @@ def serve_parser() -> argparse.ArgumentParser:
     weights.add_argument("--from-job", metavar="NAME", help="the weights of a running job, whenever there are new ones")
     add_follow_options(parser)
     return parser
-
-
-def _has_name(target: str) -> bool:
-    _, colon, name = target.rpartition(":")
-    return bool(colon) and name.isidentifier()
 
 
 def checkpoint_path(text: str, problems: list[str]) -> str:

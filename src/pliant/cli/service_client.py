@@ -30,12 +30,25 @@ class ServiceClient:
         self.spec = spec
 
     def status(self) -> ServiceStatus | None:
-        """None: it does not run."""
+        """None: it does not run, or does not answer now."""
+        try:
+            return self.look()
+        except TimeoutError:
+            return None
+
+    def look(self) -> ServiceStatus | None:
+        """None: it has ended.
+
+        Raises:
+            TimeoutError: It does not answer now: its router is busy, or another one takes over.
+        """
         try:
             code, content = self._call("GET", "/status", None, timeout_s=_LOOK_S, token=self.spec.api_key)
             status = msgspec.json.decode(content, type=ServiceStatus) if code == 200 else None
+        except (TimeoutError, ConnectionResetError) as error:
+            raise TimeoutError(f"{self.spec.url} does not answer: {error}") from error
         except (OSError, http.client.HTTPException, msgspec.MsgspecError):
-            return None
+            return None  # nobody listens any more, or somebody else
         return status if status is not None and status.name == self.spec.name else None
 
     def change(self, what: str, body: msgspec.Struct | None = None) -> ServiceStatus:

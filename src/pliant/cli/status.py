@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from pliant.cli.exit_codes import OK
-from pliant.cli.output import note, print_json, print_json_line
+from pliant.cli.output import note, print_json
 from pliant.cli.parsing import verb_parser
 from pliant.cli.report_files import write_report
 from pliant.cli.service_client import ServiceClient, all_services, running_service
 from pliant.config import Home, home_dir
-from pliant.dashboard.service_text import service_line, service_text, services_text
+from pliant.dashboard.service_text import service_text, services_text
 from pliant.dashboard.status_text import job_text, jobs_text
 from pliant.errors import ConfigError
 from pliant.wire.api import JobStatus
 from pliant.wire.http import Client, await_coordinator, no_coordinator
 
-_LOOK_S = 0.5
-"""Between two looks at a service."""
 _EXAMPLE = """
 pliant status
 pliant status train --watch
@@ -87,17 +84,14 @@ def _all(home: Home, *, as_json: bool) -> int:
 
 def _service(service: ServiceClient, *, watches: bool, as_json: bool) -> int:
     """One service, once or until it ends."""
-    told = ""
-    while (status := service.status()) is not None:
-        if as_json:
-            print_json_line(status) if watches else print_json(status)
-        elif not watches:
-            print(service_text(status))
-        elif (line := service_line(status)) != told:
-            told = line
-            print(line, flush=True)
-        if not watches:
-            return OK
-        time.sleep(_LOOK_S)
-    note(f"service {service.spec.name} has ended")
+    if watches:
+        code: int = importlib.import_module("pliant.cli.watch_service").watch_service(service, as_json=as_json)
+        return code
+    status = service.status()
+    if status is None:
+        note(f"service {service.spec.name} has ended")
+    elif as_json:
+        print_json(status)
+    else:
+        print(service_text(status))
     return OK

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from pliant.serving.answers import Answer, told
-from pliant.serving.service import PushError, Service
+from pliant.serving.service import ChangeRefusedError, Service
 from pliant.wire.service_api import BoundsRequest, Follow, PushRequest
 
 
@@ -49,6 +49,6 @@ class Admin:
                     return told(404, {"error": f"there is nothing at {path[:200]}"})
         except msgspec.MsgspecError as error:
             return told(400, {"error": f"the body is not what this call takes: {error}"})
-        except PushError as error:
+        except ChangeRefusedError as error:
             return told(409, {"error": str(error)})
         return told(200, self._service.status())

@@ -5,8 +5,9 @@ on a small model a window of 5 ms makes one client's answers four times slower a
 batches fill by themselves.
 
 Requests are taken in the order of their arrival. Only those with the same ``key`` (shape and type of the inputs, or
-what the model's bucketing makes of them) fit into one batch; the oldest request decides which key it is, so none
-starves. A request may be of several rows, and is never split.
+what the model's bucketing makes of them, see ``shape_plan``) fit into one batch; the oldest request decides which key
+it is, so none starves: however many of another key come, it is taken after no more batches than there were requests
+before it. A request may be of several rows, and is never split.
 
 A request whose deadline has passed is dropped when its turn comes. One whose deadline cannot be met, given what waits
 before it and how long batches take, is refused when it arrives; so is one that finds ``most_waiting`` rows waiting.
@@ -68,6 +69,8 @@ class BatchQueue:
         """Waiting."""
         self._queue: dict[int, Waiting] = {}
         """By id, the oldest first."""
+        self._rows_of: dict[Hashable, int] = {}
+        """Key to the rows that wait."""
 
     def __len__(self) -> int:
         """Requests waiting."""
@@ -92,13 +95,14 @@ class BatchQueue:
             reason = f"{left_s:.3f} s are left, {wait_s + batch_s:.3f} s will be needed"
             return Refusal(reason, late=True, retry_after_s=max(wait_s, 0.1))
         self._queue[request.id] = request
-        self.rows += request.rows
+        self._count(request.key, request.rows)
         return None
 
     def put_back(self, requests: Sequence[Waiting]) -> None:
         """To the head of the queue, in their order: their replica died. They are never refused."""
         self._queue = {**{request.id: request for request in requests}, **self._queue}
-        self.rows = sum(request.rows for request in self._queue.values())
+        for request in requests:
+            self._count(request.key, request.rows)
 
     def drop(self, request: int) -> None:
         """Nobody waits for the answer of this id any more. Harmless if it is not in the queue."""
@@ -128,9 +132,17 @@ class BatchQueue:
 
     def expected_wait_s(self, *, slots: int, batch_s: float) -> float:
         """Until a request that comes now would be taken, if all slots are busy and batches are filled."""
-        return batch_s * ceil(self.rows / self.rules.most_rows) / max(slots, 1)
+        batches = sum(ceil(rows / self.rules.most_rows) for rows in self._rows_of.values())
+        return batch_s * batches / max(slots, 1)
 
     def _remove(self, requests: Sequence[Waiting]) -> None:
         for request in requests:
             del self._queue[request.id]
-            self.rows -= request.rows
+            self._count(request.key, -request.rows)
+
+    def _count(self, key: Hashable, rows: int) -> None:
+        """So many rows of this key more, or fewer."""
+        self.rows += rows
+        self._rows_of[key] = self._rows_of.get(key, 0) + rows
+        if not self._rows_of[key]:
+            del self._rows_of[key]

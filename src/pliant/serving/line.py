@@ -15,7 +15,7 @@ from pliant.serving.autoscale_plan import Autoscaler, ScaleRules, Sight
 from pliant.serving.batch_plan import BatchRules
 from pliant.serving.fleet import Fleet
 from pliant.serving.meter import Meter
-from pliant.serving.pending import Flight, Pending, ServeError, join_inputs, split_outputs, whole_outputs
+from pliant.serving.pending import Flight, Pending, ServeError, batch_frame, outputs_of, whole_outputs
 from pliant.serving.protocol.request import InferRequest, Tensor
 from pliant.serving.route_events import (
     Cancel,
@@ -29,12 +29,12 @@ from pliant.serving.route_events import (
     StartReplica,
 )
 from pliant.serving.route_state import RouteState
+from pliant.serving.shape_plan import batch_key
 from pliant.serving.zygote import Zygote
 from pliant.wire.replica_messages import (
     BatchAnswer,
     BatchRaised,
     CancelBatch,
-    RunBatch,
     TemplateHello,
 )
 from pliant.wire.service_api import ReplicaState, ReplicaStatus, ServiceSpec
@@ -139,7 +139,7 @@ class Line:
         Raises:
             ServeError: There will be none.
         """
-        pending = Pending(request, answer=asyncio.get_running_loop().create_future())
+        pending = Pending(request, time.monotonic(), answer=asyncio.get_running_loop().create_future())
         assert pending.answer is not None
         number = self._submit(pending, deadline_s)
         try:
@@ -157,7 +157,7 @@ class Line:
         Raises:
             ServeError: There will be none, or no more.
         """
-        pending = Pending(request, parts=asyncio.Queue())
+        pending = Pending(request, time.monotonic(), parts=asyncio.Queue())
         assert pending.parts is not None
         number = self._submit(pending, deadline_s)
         try:
@@ -170,13 +170,14 @@ class Line:
                 self._left(number)
 
     def _submit(self, pending: Pending, deadline_s: float | None) -> int:
-        number, now_s = next(self._ids), time.monotonic()
+        number, now_s = next(self._ids), pending.came_s
         self._pending[number] = pending
         self.state.batch_s = self.meter.batch_s
-        repeatable = self.signature is None or self.signature.repeatable
+        signature = self.signature or Signature()
+        key = batch_key(pending.request.heads, signature)
         request = Request(
-            number, now_s, pending.request.rows, pending.request.key, deadline_s or now_s + self.spec.timeout_s,
-            repeatable=repeatable,
+            number, now_s, pending.request.rows, key, deadline_s or now_s + self.spec.timeout_s,
+            repeatable=signature.repeatable,
         )  # fmt: skip
         self._carry_out(self.state.came(request, now_s))
         return number
@@ -218,10 +219,10 @@ class Line:
 
     def _send(self, replica: int, numbers: tuple[int, ...]) -> None:
         requests = [(number, self._pending[number]) for number in numbers]
-        rows, heads, parts = join_inputs([pending for _, pending in requests])
         flight = Flight(next(self._batches), requests, time.monotonic())
         self._flights[replica] = flight
-        self._fleet.send(replica, RunBatch(flight.number, rows, heads), parts)
+        uneven = self.signature is not None and self.signature.uneven
+        self._fleet.send(replica, *batch_frame(flight.number, [each.request for _, each in requests], uneven=uneven))
 
     def _fail(self, number: int, error: ServeError) -> None:
         pending = self._pending.get(number)
@@ -277,13 +278,13 @@ class Line:
             self.state.answer_began(number)
             pending.deliver(whole_outputs(head.outputs, payload))
             return
-        if head.outputs:
-            rows = [pending.request.rows for _, pending in flight.requests]
-            answers = split_outputs(head.outputs, payload, rows)
+        if head.outputs or head.requests:
+            answers = outputs_of(head, payload, [pending.request.rows for _, pending in flight.requests])
             for (_, pending), outputs in zip(flight.requests, answers, strict=True):
                 pending.deliver(outputs)
         for _, pending in flight.requests:
             pending.finish()
+            self.meter.took(now_s, now_s - pending.came_s)
         del self._flights[replica]
         self.meter.batch(len(flight.requests), now_s - flight.began_s)
         self._carry_out(self.state.answered(replica, [number for number, _ in flight.requests], now_s))
@@ -333,7 +334,7 @@ class Line:
         for replica in self.state.replicas.values():
             what: ReplicaState = "leaving" if replica.draining else "ready" if replica.ready else "starting"
             pid = self._fleet.pid(replica.id)
-            found.append(ReplicaStatus(replica.id, pid, what, len(replica.owes), self.version))
+            found.append(ReplicaStatus(replica.id, pid, what, len(replica.owes), self.version, replica.batches))
         return found
 
     def sight(self) -> Sight:

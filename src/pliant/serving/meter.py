@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import ceil
 
 _WEIGHT = 0.2
 FIRST_START_S = 0.15
 """A start's length before one was seen."""
+RECENT_S = 10.0
+"""How far back latencies are looked at."""
+MOST_RECENT = 4096
+"""And how many of them are kept."""
 
 
 @dataclass
@@ -24,6 +31,8 @@ class Meter:
     refused: int = 0
     started: dict[int, float] = field(default_factory=dict)
     """Replica -> when it was asked for, for those that have not come yet."""
+    recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MOST_RECENT))
+    """(When it was answered, how long that took) of the newest requests."""
 
     def batch(self, requests: int, seconds: float) -> None:
         """One was answered."""
@@ -32,6 +41,10 @@ class Meter:
         self.batch_s += (seconds - self.batch_s) * (1 if first else _WEIGHT)
         self.rate += (rate - self.rate) * (1 if first else _WEIGHT)
         self.answered += requests
+
+    def took(self, now_s: float, seconds: float) -> None:
+        """One request was answered so long after it came."""
+        self.recent.append((now_s, seconds))
 
     def asked(self, replica: int, now_s: float) -> None:
         """A replica is to start."""
@@ -48,7 +61,16 @@ class Meter:
         self.answered += other.answered
         self.failed += other.failed
         self.refused += other.refused
+        self.recent.extend(other.recent)
 
     def gave_up(self, replica: int) -> None:
         """It will not come."""
         self.started.pop(replica, None)
+
+
+def recent_latency(meters: Iterable[Meter], now_s: float) -> tuple[float, float] | None:
+    """(Median, 99th percentile) in seconds of what was answered in the last ``RECENT_S``; None: nothing was."""
+    found = sorted(took_s for meter in meters for at_s, took_s in meter.recent if at_s > now_s - RECENT_S)
+    if not found:
+        return None
+    return found[ceil(0.5 * len(found)) - 1], found[ceil(0.99 * len(found)) - 1]

@@ -21,6 +21,9 @@ def metrics_text(service: Service) -> str:
         ("replica_start_seconds", "gauge", "that a replica takes to start, lately", round(line.meter.start_s, 6)),
         ("version", "gauge", "of the weights", status.version),
     ]
+    if status.p50_s is not None and status.p99_s is not None:
+        rows.append(("latency_p50_seconds", "gauge", "from coming to answer, in the last 10 s", round(status.p50_s, 6)))
+        rows.append(("latency_p99_seconds", "gauge", "the same, 99th percentile", round(status.p99_s, 6)))
     lines = []
     for key, kind, text, value in rows:
         full = f"pliant_service_{key}"

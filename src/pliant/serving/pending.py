@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pliant.serving.protocol.request import InferRequest, Tensor
+from pliant.wire.replica_messages import BatchAnswer, RunBatch
 from pliant.wire.tensors import TensorHead
 
 FailKind = Literal["late", "raised", "killed", "cut", "stopping", "broken", "full"]
@@ -27,6 +28,7 @@ class Pending:
     """One request. Exactly one of ``answer`` and ``parts`` is used: the whole answer, or a stream's."""
 
     request: InferRequest
+    came_s: float
     answer: asyncio.Future[list[Tensor]] | None = None
     parts: asyncio.Queue[list[Tensor] | ServeError | None] | None = None
     """None: the end."""
@@ -60,18 +62,41 @@ class Flight:
     began_s: float = 0.0
 
 
-def join_inputs(requests: Sequence[Pending]) -> tuple[int, tuple[TensorHead, ...], list[bytes | memoryview]]:
-    """Rows, heads and bytes of one batch: rows are the first dimension, so bytes are put behind each other."""
-    rows = sum(pending.request.rows for pending in requests)
+def batch_frame(
+    number: int, requests: Sequence[InferRequest], *, uneven: bool
+) -> tuple[RunBatch, list[bytes | memoryview]]:
+    """What a replica is sent for these requests, and the bytes behind it.
+
+    Args:
+        number: of the batch.
+        requests: that may share a batch.
+        uneven: they may differ in shape, so each goes by itself. Else their bytes are put behind each other, which
+            joins them, as rows are the first dimension.
+    """
+    rows = sum(request.rows for request in requests)
+    if uneven:
+        parts = [tensor.data for request in requests for tensor in request.inputs]
+        return RunBatch(number, rows, (), tuple(request.heads for request in requests)), parts
     heads, parts = [], []
-    for number, tensor in enumerate(requests[0].request.inputs):
+    for at, tensor in enumerate(requests[0].inputs):
         heads.append(TensorHead(tensor.head.name, tensor.head.datatype, (rows, *tensor.head.shape[1:])))
-        parts += [pending.request.inputs[number].data for pending in requests]
-    return rows, tuple(heads), parts
+        parts += [request.inputs[at].data for request in requests]
+    return RunBatch(number, rows, tuple(heads)), parts
 
 
-def split_outputs(heads: Sequence[TensorHead], payload: bytes, rows: Sequence[int]) -> list[list[Tensor]]:
+def outputs_of(answer: BatchAnswer, payload: bytes, rows: Sequence[int]) -> list[list[Tensor]]:
     """The outputs of each request of a batch, which have so many rows: slices of the payload, not copied."""
+    if not answer.requests:
+        return _split_outputs(answer.outputs, payload, rows)
+    view, begin, found = memoryview(payload), 0, []
+    for heads in answer.requests:
+        size_bytes = sum(head.size_bytes for head in heads)
+        found.append(whole_outputs(heads, view[begin : begin + size_bytes]))
+        begin += size_bytes
+    return found
+
+
+def _split_outputs(heads: Sequence[TensorHead], payload: bytes, rows: Sequence[int]) -> list[list[Tensor]]:
     view, begin = memoryview(payload), 0
     found: list[list[Tensor]] = [[] for _ in rows]
     total = sum(rows)
@@ -84,8 +109,8 @@ def split_outputs(heads: Sequence[TensorHead], payload: bytes, rows: Sequence[in
     return found
 
 
-def whole_outputs(heads: Sequence[TensorHead], payload: bytes) -> list[Tensor]:
-    """The outputs of a part of a stream, as they are."""
+def whole_outputs(heads: Sequence[TensorHead], payload: bytes | memoryview) -> list[Tensor]:
+    """The outputs of one request, or of a part of a stream, as they are."""
     view, begin, found = memoryview(payload), 0, []
     for head in heads:
         found.append(Tensor(head, view[begin : begin + head.size_bytes]))

@@ -50,6 +50,8 @@ class Replica:
     owes: dict[int, Request] = field(default_factory=dict)
     since_s: float = 0.0
     """When it was started, became ready, or got what it owes."""
+    batches: int = 0
+    """That it has answered."""
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,13 @@ class RouteState:
         """Requests at the front door: waiting, or computed for a client that is still there."""
         return len(self._requests)
 
+    @property
+    def waiting(self) -> int:
+        """Of these, those that no replica computes."""
+        return len(self._requests) - sum(
+            number in self._requests for replica in self.replicas.values() for number in replica.owes
+        )
+
     def sight(self, *, start_s: float, rate: float) -> Sight:
         """For the autoscaler."""
         able = [replica for replica in self.replicas.values() if not replica.draining]
@@ -116,6 +123,7 @@ class RouteState:
         for request_id in request_ids:
             if replica.owes.pop(request_id, None) is not None:
                 self._requests.pop(request_id, None)
+                replica.batches += not replica.owes
         return self._freed(replica, now_s)
 
     def raised(self, replica_id: int, reason: str, now_s: float) -> list[Decision]:

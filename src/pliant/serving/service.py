@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ from pliant.errors import PliantError
 from pliant.serving.follower import first_weights
 from pliant.serving.following import Following
 from pliant.serving.line import Line
-from pliant.serving.meter import Meter
+from pliant.serving.meter import Meter, recent_latency
 from pliant.serving.pending import ServeError
 from pliant.serving.service_log import ServiceLog
 from pliant.serving.weights_store import WeightsStore
@@ -43,8 +44,8 @@ KEPT_LOGS = 50
 """Versions whose logs are kept."""
 
 
-class PushError(Exception):
-    """New weights that are not taken. The service is what it was."""
+class ChangeRefusedError(Exception):
+    """A change that is not made: new weights, another version, other bounds. The service is what it was."""
 
 
 class Service:
@@ -110,10 +111,12 @@ class Service:
         """Other bounds for the number of replicas, at once.
 
         Raises:
-            PushError: They make no sense. Nothing has changed.
+            ChangeRefusedError: They make no sense. Nothing has changed.
         """
         if not 0 <= asked.least <= asked.most or not 1 <= asked.most <= MOST_REPLICAS:
-            raise PushError(f"{asked.least}:{asked.most} replicas: MIN from 0 to MAX, MAX from 1 to {MOST_REPLICAS}")
+            raise ChangeRefusedError(
+                f"{asked.least}:{asked.most} replicas: MIN from 0 to MAX, MAX from 1 to {MOST_REPLICAS}"
+            )
         self.spec = msgspec.structs.replace(self.spec, least=asked.least, most=asked.most)
         write_spec(self._directory, self.spec)
         for line in self.lines:
@@ -126,16 +129,16 @@ class Service:
         """Load other weights, and turn to them; with a canary, for its share of the requests.
 
         Raises:
-            PushError: They cannot be loaded, or something else is under way. Nothing has changed.
+            ChangeRefusedError: They cannot be loaded, or something else is under way. Nothing has changed.
         """
         _check_share(asked.canary)
         if self._pushing or (self.trial is not None and self._following is None):
-            raise PushError("another push is under way, or a canary: promote it or roll it back first")
+            raise ChangeRefusedError("another push is under way, or a canary: promote it or roll it back first")
         self._pushing = True
         try:
             await self._unfollow("other weights were pushed")
             if self.trial is not None:
-                raise PushError("there is a canary: promote it or roll it back first")
+                raise ChangeRefusedError("there is a canary: promote it or roll it back first")
             line = await self._load(asked.checkpoint, replicas=max(1, self.line.sight().ready))
         finally:
             self._pushing = False
@@ -156,10 +159,10 @@ class Service:
         """The canary answers everything.
 
         Raises:
-            PushError: There is none.
+            ChangeRefusedError: There is none.
         """
         if self.trial is None:
-            raise PushError("there is no canary to promote")
+            raise ChangeRefusedError("there is no canary to promote")
         line, self.trial = self.trial, None
         self._turn_to(line)
 
@@ -167,7 +170,7 @@ class Service:
         """Without the canary; without one, to the weights before these. A job is followed no longer.
 
         Raises:
-            PushError: There is nothing to go back to.
+            ChangeRefusedError: There is nothing to go back to.
         """
         await self._unfollow("it was rolled back")
         if self.trial is not None:
@@ -177,7 +180,7 @@ class Service:
         elif self.spec.previous or self.spec.version > 1:
             await self.push(PushRequest(self.spec.previous))
         else:
-            raise PushError("this is the first version: there is nothing to go back to")
+            raise ChangeRefusedError("this is the first version: there is nothing to go back to")
 
     # ------------------------------------------------------------ the weights of a running job
 
@@ -185,13 +188,13 @@ class Service:
         """Take the weights of a job from now on; returns when the first ones answer, or are on trial.
 
         Raises:
-            PushError: They cannot be had or loaded, or something else is under way. It is not followed then.
+            ChangeRefusedError: They cannot be had or loaded, or something else is under way. It is not followed then.
         """
         _check_share(asked.canary)
         if asked.every < 1:
-            raise PushError(f"every {asked.every} steps: at least 1")
+            raise ChangeRefusedError(f"every {asked.every} steps: at least 1")
         if self._pushing or (self.trial is not None and not asked.canary):
-            raise PushError("another push is under way, or a canary: promote it or roll it back first")
+            raise ChangeRefusedError("another push is under way, or a canary: promote it or roll it back first")
         self._pushing = True
         try:
             await self._unfollow(f"job {asked.job} is followed instead")
@@ -209,7 +212,7 @@ class Service:
         """New weights of the job that is followed."""
         try:
             line = await self._load(weights.path, replicas=self.line.sight().ready)
-        except PushError:
+        except ChangeRefusedError:
             return  # noted in the log; the next ones may be better
         self._admit(line, canary=canary)
         used = [self.spec.previous, *(each.spec.checkpoint for each in self.lines)]
@@ -235,7 +238,7 @@ class Service:
             self._store.make()
             return await asyncio.to_thread(first_weights, asked, self._store.path)
         except (PliantError, OSError) as error:
-            raise PushError(f"no weights of job {asked.job}: {error}") from error
+            raise ChangeRefusedError(f"no weights of job {asked.job}: {error}") from error
 
     def _keep(self, *, follow: Follow | None) -> None:
         self.spec = msgspec.structs.replace(self.spec, follow=follow)
@@ -255,7 +258,7 @@ class Service:
         except (ServeError, TimeoutError) as error:
             await line.stop(drain_s=0)
             self._log.record("push_refused", f"version {spec.version} from {checkpoint} could not be loaded: {error}")
-            raise PushError(str(error) or "its replicas did not come") from error
+            raise ChangeRefusedError(str(error) or "its replicas did not come") from error
         return line
 
     def _new_line(self, spec: ServiceSpec) -> Line:
@@ -295,12 +298,16 @@ class Service:
             state = "stopping" if line.state.stopping else "broken"
         trial, following = self.trial, self._following
         meters = [self._past, *(each.meter for each in lines)]
+        p50_s, p99_s = recent_latency(meters, time.monotonic()) or (None, None)
         return ServiceStatus(
             name=self.spec.name,
             state=state,
             version=line.version,
             replicas=[replica for each in lines for replica in each.replicas()],
             requests=sum(len(each.state) for each in lines),
+            waiting=sum(each.state.waiting for each in lines),
+            p50_s=p50_s,
+            p99_s=p99_s,
             answered=sum(meter.answered for meter in meters),
             failed=sum(meter.failed for meter in meters),
             refused=sum(meter.refused for meter in meters),
@@ -317,4 +324,4 @@ class Service:
 
 def _check_share(canary: float) -> None:
     if not 0 <= canary < 1:
-        raise PushError(f"a canary of {canary:g} is no share of the requests: from 0 to less than 1")
+        raise ChangeRefusedError(f"a canary of {canary:g} is no share of the requests: from 0 to less than 1")

@@ -48,6 +48,8 @@ class BatchAnswer(Frame, frozen=True):
     seconds: float = 0.0
     """That ``predict`` took."""
     last: bool = True
+    requests: tuple[tuple[TensorHead, ...], ...] = ()
+    """The outputs of each request of an uneven batch, in place of ``outputs``."""
 
 
 class BatchRaised(Frame, frozen=True):
@@ -113,6 +115,9 @@ class RunBatch(Frame, frozen=True):
     batch: int
     rows: int
     inputs: tuple[TensorHead, ...]
+    requests: tuple[tuple[TensorHead, ...], ...] = ()
+    """The inputs of each request, one request's behind the other's, in place of ``inputs``: an uneven batch, whose
+    requests may differ in shape."""
 
 
 class CancelBatch(Frame, frozen=True):

@@ -81,6 +81,8 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
     state: ReplicaState
     requests: int
     version: int
+    batches: int = 0
+    """That it has answered."""
 
 
 class Canary(msgspec.Struct, frozen=True):
@@ -144,6 +146,11 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     most: int = 0
     url: str = ""
     target: str = ""
+    waiting: int = 0
+    """Of ``requests``, those that no replica computes yet."""
+    p50_s: float | None = None
+    """From a request's coming to its answer, of those answered in the last seconds; None: none was."""
+    p99_s: float | None = None
 
 
 class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -152,6 +159,12 @@ class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
     loaded: bool = False
     problem: str = ""
     """It cannot serve, and ends."""
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """``FILE[:NAME]`` as its parts; the name is empty where there is none."""
+    file, colon, name = target.rpartition(":")
+    return (file, name) if colon and name.isidentifier() else (target, "")
 
 
 def write_spec(directory: Path, spec: ServiceSpec) -> None:

@@ -47,6 +47,14 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     datatype: str
     shape: tuple[int, ...]
+    dims: tuple[str, ...] = ()
+    """Names of the dimensions in ``shape``, "" for one without; empty: none has one. In one request a name stands for
+    one size, in whatever input and output it is found."""
+
+    @property
+    def axes(self) -> list[tuple[str, int]]:
+        """(Name or "", size or -1) of each dimension in ``shape``."""
+        return list(zip(self.dims or ("",) * len(self.shape), self.shape, strict=True))
 
     def problem(self, head: TensorHead) -> str:
         """Why ``head`` (with rows as its first dimension) is not one of these; empty if it is."""
@@ -68,3 +76,15 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``predict`` yields: an answer comes in parts, and requests are computed one at a time."""
     repeatable: bool = True
     """``predict`` may be run twice for one request."""
+    pads: dict[str, tuple[int, ...]] = {}
+    """Dimension to the sizes that it is padded to, rising; empty: to the longest of the batch. Requests that differ in
+    such dimensions may share a batch."""
+    collates: bool = False
+    """The model puts requests together by itself: they may differ wherever a size is open."""
+    told: tuple[str, ...] = ()
+    """Dimensions whose sizes ``predict`` wants to know."""
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the replica is given the requests of a batch one by one, and not joined."""
+        return bool(self.pads or self.collates or self.told)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pliant.serving.shape_plan import misfits
 from pliant.wire.tensors import Signature, TensorHead
 
 MOST_INPUTS = 256
@@ -43,9 +44,9 @@ class InferRequest:
         return self.inputs[0].head.shape[0]
 
     @property
-    def key(self) -> Hashable:
-        """Requests with the same one fit into one batch."""
-        return tuple((tensor.head.name, tensor.head.datatype, tensor.head.shape[1:]) for tensor in self.inputs)
+    def heads(self) -> tuple[TensorHead, ...]:
+        """Of the inputs."""
+        return tuple(tensor.head for tensor in self.inputs)
 
 
 def checked(request: InferRequest, signature: Signature, *, most_rows: int) -> InferRequest:
@@ -101,6 +102,7 @@ def _match(heads: Sequence[TensorHead], signature: Signature) -> None:
     problems = [f"there is no input {name}" for name in sorted(given - specs.keys())]
     problems += [f"input {name} is missing" for name in sorted(specs.keys() - given)]
     problems += [problem for head in heads if head.name in specs and (problem := specs[head.name].problem(head))]
+    problems = problems or misfits({head.name: head.shape for head in heads}, signature)
     if problems:
         raise BadRequestError(f"{'; '.join(problems)}. Expected {_expected(signature)}")
 

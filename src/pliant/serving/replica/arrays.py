@@ -43,9 +43,27 @@ def datatype_of(dtype: str | torch.dtype) -> str:
     raise ConfigError(f"{dtype!r} is no dtype that can be served; choose from {', '.join(_DTYPES)}")
 
 
+def dtype_of(datatype: str) -> torch.dtype:
+    """Torch's of the protocol's name."""
+    return _DTYPES[datatype]
+
+
 def tensors_of(heads: Sequence[TensorHead], payload: bytes) -> dict[str, torch.Tensor]:
     """The tensors of a frame, by name; they share one writable copy of the payload."""
-    data, begin, found = bytearray(payload), 0, {}
+    return requests_of([heads], payload)[0]
+
+
+def requests_of(requests: Sequence[Sequence[TensorHead]], payload: bytes) -> list[dict[str, torch.Tensor]]:
+    """The same for a frame that holds the tensors of several requests, one request's behind the other's."""
+    data, begin, found = bytearray(payload), 0, []
+    for heads in requests:
+        tensors, begin = _tensors(heads, data, begin)
+        found.append(tensors)
+    return found
+
+
+def _tensors(heads: Sequence[TensorHead], data: bytearray, begin: int) -> tuple[dict[str, torch.Tensor], int]:
+    found = {}
     for head in heads:
         end = begin + head.size_bytes
         dtype = _DTYPES[head.datatype]
@@ -55,7 +73,7 @@ def tensors_of(heads: Sequence[TensorHead], payload: bytes) -> dict[str, torch.T
             flat = torch.empty(0, dtype=dtype)
         found[head.name] = flat.view(head.shape)
         begin = end
-    return found
+    return found, begin
 
 
 def as_batch(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor | dict[str, torch.Tensor]:
@@ -63,28 +81,46 @@ def as_batch(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor | dict[str, to
     return next(iter(tensors.values())) if len(tensors) == 1 else dict(tensors)
 
 
-def outputs_of(result: Any, rows: int | None) -> tuple[tuple[TensorHead, ...], tuple[Part, ...]]:
-    """Heads and bytes of what ``predict`` returned.
+def named_outputs(result: Any, names: Sequence[str] = ()) -> dict[str, torch.Tensor]:
+    """What ``predict`` returned, by name.
 
     Args:
         result: a tensor, a sequence or a mapping of tensors.
+        names: what the model declares; given to outputs that come without names, if there are as many.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if isinstance(result, torch.Tensor):
+        named: dict[str, Any] = {names[0] if len(names) == 1 else "output": result}
+    elif isinstance(result, Mapping):
+        named = {str(name): tensor for name, tensor in result.items()}
+    elif isinstance(result, (tuple, list)):
+        known = names if len(names) == len(result) else [f"output{number}" for number in range(len(result))]
+        named = dict(zip(known, result, strict=True))
+    else:
+        raise ValueError(f"predict returned a {type(result).__name__}, not a tensor, or a tuple or dict of tensors")
+    for name, tensor in named.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(f"predict's output {name!r} is a {type(tensor).__name__}, not a tensor")
+    return named
+
+
+def outputs_of(
+    result: Any, rows: int | None, names: Sequence[str] = ()
+) -> tuple[tuple[TensorHead, ...], tuple[Part, ...]]:
+    """Heads and bytes of what ``predict`` returned.
+
+    Args:
+        result: as :func:`named_outputs` takes it.
         rows: that each must have; None: as it comes (a part of a stream).
+        names: what the model declares.
 
     Raises:
         ValueError: It is something else, or has other rows.
     """
-    if isinstance(result, torch.Tensor):
-        named: dict[str, Any] = {"output": result}
-    elif isinstance(result, Mapping):
-        named = dict(result)
-    elif isinstance(result, (tuple, list)):
-        named = {f"output{number}": tensor for number, tensor in enumerate(result)}
-    else:
-        raise ValueError(f"predict returned a {type(result).__name__}, not a tensor, or a tuple or dict of tensors")
     heads, parts = [], []
-    for name, tensor in named.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise ValueError(f"predict's output {name!r} is a {type(tensor).__name__}, not a tensor")
+    for name, tensor in named_outputs(result, names).items():
         if rows is not None and (tensor.dim() == 0 or tensor.shape[0] != rows):
             raise ValueError(
                 f"predict was given {rows} rows, and its output {name!r} has shape {list(tensor.shape)}: the first "
@@ -92,7 +128,7 @@ def outputs_of(result: Any, rows: int | None) -> tuple[tuple[TensorHead, ...], t
             )
         if tensor.dtype not in _NAMES:
             raise ValueError(f"predict's output {name!r} is {tensor.dtype}, which cannot be sent")
-        heads.append(TensorHead(str(name), _NAMES[tensor.dtype], tuple(tensor.shape)))
+        heads.append(TensorHead(name, _NAMES[tensor.dtype], tuple(tensor.shape)))
         flat = tensor.detach().cpu().contiguous().view(-1)
         parts.append(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
     return tuple(heads), tuple(parts)

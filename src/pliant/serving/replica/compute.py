@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 import secrets
 import select
 import time
@@ -14,20 +13,24 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
-from pliant.serving.replica.arrays import as_batch, outputs_of, tensors_of
+from pliant.serving.replica.arrays import as_batch, outputs_of, requests_of, tensors_of
 from pliant.serving.replica.model import Model
 from pliant.serving.replica.sockets import FrameSocket, RouterGoneError
+from pliant.serving.replica.uneven import answers_of
 from pliant.wire.replica_messages import (
     BatchAnswer,
     BatchRaised,
     CancelBatch,
     EndReplica,
+    Part,
     ReplicaHello,
     RunBatch,
     ToReplica,
 )
+from pliant.wire.tensors import Signature, TensorHead
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +38,11 @@ _log = logging.getLogger(__name__)
 class Replica:
     """One replica process, from its fork to its end. Blocking; one thread."""
 
-    def __init__(self, model: Model, path: Path, *, number: int, version: int, launch: str) -> None:
-        self._model = model
+    def __init__(self, model: Model, signature: Signature, path: Path, *, hello: ReplicaHello) -> None:
+        self._model, self._signature = model, signature
+        self._names = [spec.name for spec in signature.outputs]
         self._path = path
-        self._hello = ReplicaHello(number, os.getpid(), version, launch)
+        self._hello = hello
         self._socket: FrameSocket[Any] = FrameSocket(ToReplica)
 
     def run(self) -> None:
@@ -60,21 +64,36 @@ class Replica:
         began_s = time.perf_counter()
         try:
             with torch.inference_mode():
-                result = self._model.predict(as_batch(tensors_of(head.inputs, payload)))
-                if inspect.isgenerator(result) or inspect.isasyncgen(result):
-                    self._stream(head, result, began_s)
-                    return
-                heads, parts = outputs_of(result, head.rows)
+                if head.requests:
+                    answer, parts = self._uneven(head, payload)
+                else:
+                    result = self._model.predict(as_batch(tensors_of(head.inputs, payload)))
+                    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+                        self._stream(head, result, began_s)
+                        return
+                    outputs, own = outputs_of(result, head.rows, self._names)
+                    answer, parts = BatchAnswer(head.batch, outputs), [*own]
         except RouterGoneError:
             raise
         except Exception as error:
             self._raised(head.batch, error)
             return
-        self._socket.send(BatchAnswer(head.batch, heads, time.perf_counter() - began_s), parts)
+        self._socket.send(msgspec.structs.replace(answer, seconds=time.perf_counter() - began_s), parts)
+
+    def _uneven(self, head: RunBatch, payload: bytes) -> tuple[BatchAnswer, list[Part]]:
+        """A batch whose requests may differ in shape."""
+        requests = requests_of(head.requests, payload)
+        outputs: list[tuple[TensorHead, ...]] = []
+        parts: list[Part] = []
+        for answer, inputs in zip(answers_of(self._model, requests, self._signature), head.requests, strict=True):
+            heads, own = outputs_of(answer, inputs[0].shape[0], self._names)
+            outputs.append(heads)
+            parts += own
+        return BatchAnswer(head.batch, (), requests=tuple(outputs)), parts
 
     def _stream(self, head: RunBatch, result: Any, began_s: float) -> None:
         for part in _parts(result):
-            heads, parts = outputs_of(part, None)
+            heads, parts = outputs_of(part, None, self._names)
             self._socket.send(BatchAnswer(head.batch, heads, last=False), parts)
             if self._is_cancelled(head.batch):
                 break
@@ -109,11 +128,15 @@ def _parts(result: Any) -> Iterator[Any]:
             runner.run(generator.aclose())
 
 
-def warm_up(model: Model, example: dict[str, torch.Tensor], *, times: int = 3) -> None:
+def warm_up(model: Model, example: dict[str, torch.Tensor], signature: Signature, *, times: int = 3) -> None:
     """Run the model as often as just-in-time compilers take to settle, before it is forked."""
     for _ in range(times):
+        inputs = {name: tensor.clone() for name, tensor in example.items()}
         with torch.inference_mode():
-            result = model.predict(as_batch({name: tensor.clone() for name, tensor in example.items()}))
+            if signature.uneven:
+                answers_of(model, [inputs], signature)
+                continue
+            result = model.predict(as_batch(inputs))
             if inspect.isgenerator(result) or inspect.isasyncgen(result):
                 for _part in _parts(result):
                     break

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,9 +11,8 @@ from typing import Any
 import torch
 
 from pliant.errors import ConfigError
-from pliant.serving.replica.arrays import datatype_of
 from pliant.serving.replica.model import Model, load_weights
-from pliant.wire.tensors import Signature, TensorSpec
+from pliant.wire.service_api import split_target
 
 
 class PlainModel(Model):
@@ -44,7 +42,8 @@ def find_model(target: str) -> Model:
     Raises:
         ConfigError: There is no such file or name, or it is nothing that can be served.
     """
-    file, name = split_target(target)
+    path, name = split_target(target)
+    file = Path(path)
     if not file.exists():
         raise ConfigError(f"there is no file {file}")
     if file.suffix == ".py":
@@ -68,35 +67,9 @@ def import_target(target: str) -> None:
     Raises:
         ConfigError: It is no module. Whatever the user's own code raises comes through.
     """
-    file, _ = split_target(target)
+    file = Path(split_target(target)[0])
     if file.suffix == ".py" and file.exists():
         _import(file)
-
-
-def split_target(target: str) -> tuple[Path, str]:
-    """``FILE:NAME`` as its parts; the name may be empty."""
-    file, colon, name = target.rpartition(":")
-    if colon and name.isidentifier():
-        return Path(file), name
-    return Path(target), ""
-
-
-def signature_of(model: Model) -> Signature:
-    """What the model says of its inputs and outputs."""
-    predict = type(model).predict
-    return Signature(
-        inputs=tuple(_spec("input", name, given) for name, given in model.inputs.items()),
-        outputs=tuple(_spec("output", name, given) for name, given in model.outputs.items()),
-        streams=inspect.isgeneratorfunction(predict) or inspect.isasyncgenfunction(predict),
-        repeatable=model.repeatable,
-    )
-
-
-def _spec(kind: str, name: str, given: object) -> TensorSpec:
-    match given:
-        case (str() | torch.dtype() as dtype, tuple() | list() as shape) if all(isinstance(n, int) for n in shape):
-            return TensorSpec(name, datatype_of(dtype), tuple(shape))
-    raise ConfigError(f'{kind} {name!r} is {given!r}; it should be like ("float32", (3, 32, 32))')
 
 
 def _from_module(module: ModuleType, file: Path, name: str) -> Model:

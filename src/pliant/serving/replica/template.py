@@ -7,6 +7,7 @@ there before a replica was forked (``gc.freeze``), so that its pages stay shared
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import time
@@ -20,16 +21,17 @@ import torch
 from pliant.errors import ConfigError, PliantError
 from pliant.serving.replica.arrays import tensors_of
 from pliant.serving.replica.compute import Replica, warm_up
-from pliant.serving.replica.exact import Tiled
+from pliant.serving.replica.exact import Tiled, why_not_exact
 from pliant.serving.replica.forks import Forks
-from pliant.serving.replica.loading import find_model, signature_of
-from pliant.serving.replica.model import Model
+from pliant.serving.replica.loading import find_model
+from pliant.serving.replica.model import Model, signature_of
 from pliant.serving.replica.sockets import FrameSocket, RouterGoneError
 from pliant.wire.replica_messages import (
     EndTemplate,
     ForkReplica,
     ForkTemplate,
     ReplicaExited,
+    ReplicaHello,
     TemplateFailed,
     TemplateHello,
     ToTemplate,
@@ -38,6 +40,8 @@ from pliant.wire.tensors import Signature, TensorHead
 
 _log = logging.getLogger(__name__)
 SOCKET = "router.sock"
+MOST_SHAPES = 32
+"""That a model is warmed up with: two dimensions of many buckets have more of them than anybody waits for."""
 
 
 class Template:
@@ -71,8 +75,9 @@ class Template:
         """In a fork: a replica."""
         self._socket.close()
         torch.manual_seed(int.from_bytes(os.urandom(8), "little", signed=True))
-        hello, path = self._hello, self._directory / SOCKET
-        Replica(self._model, path, number=replica, version=hello.version, launch=hello.launch).run()
+        told = self._hello
+        hello = ReplicaHello(replica, os.getpid(), told.version, told.launch)
+        Replica(self._model, told.signature, self._directory / SOCKET, hello=hello).run()
         return 0
 
 
@@ -102,24 +107,34 @@ def load(target: str, checkpoint: Path | None, *, tile: int = 0) -> tuple[Model,
     """
     model = find_model(target)
     signature = signature_of(model)
+    if tile and (problems := why_not_exact(signature)):
+        raise ConfigError(problems)
     model.checkpoint = checkpoint
     model.load()
-    example = example_of(signature)
     if tile:
-        if signature.streams:
-            raise ConfigError(f"{target} yields its answers, one request at a time: there is no batch for --exact")
         model = Tiled(model, tile)
-    if example is not None:
-        warm_up(model, example)
+    for example in examples_of(signature):
+        warm_up(model, example, signature)
     return model, signature
 
 
-def example_of(signature: Signature) -> dict[str, torch.Tensor] | None:
-    """A row of zeros for each input; None if the model does not say, or leaves sizes open."""
-    if not signature.inputs or any(-1 in spec.shape for spec in signature.inputs):
-        return None
-    heads = [TensorHead(spec.name, spec.datatype, (1, *spec.shape)) for spec in signature.inputs]
-    return tensors_of(heads, bytes(sum(head.size_bytes for head in heads)))
+def examples_of(signature: Signature) -> list[dict[str, torch.Tensor]]:
+    """A row of zeros for each input, in every shape that there will be; none if the model leaves sizes open.
+
+    Of many shapes, the first ``MOST_SHAPES``.
+    """
+    pads, axes = signature.pads, [axis for spec in signature.inputs for axis in spec.axes]
+    if not signature.inputs or any(size == -1 and not pads.get(dim) for dim, size in axes):
+        return []
+    examples = []
+    for sizes in itertools.islice(itertools.product(*pads.values()), MOST_SHAPES):
+        size_of = dict(zip(pads, sizes, strict=True))
+        heads = [
+            TensorHead(spec.name, spec.datatype, (1, *(size_of.get(dim, size) for dim, size in spec.axes)))
+            for spec in signature.inputs
+        ]
+        examples.append(tensors_of(heads, bytes(sum(head.size_bytes for head in heads))))
+    return examples
 
 
 def _say_failed(path: Path, failed: TemplateFailed) -> None:
