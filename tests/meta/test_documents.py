@@ -38,10 +38,9 @@ def test_links_between_documents_lead_somewhere(path):
 @pytest.mark.parametrize("path", docs.documents(), ids=lambda path: path.name)
 def test_tests_that_documents_name_are_there(path):
     named = docs.named_tests(path.read_text(encoding="utf-8"))
-    files = {
-        file: [found.read_text(encoding="utf-8") for found in (docs.ROOT / "tests").rglob(file)] for file, _ in named
-    }
-    assert [(file, test) for file, test in named if not any(f"def {test}(" in text for text in files[file])] == []
+    tests = docs.ROOT / "tests"
+    texts = {file: "".join(found.read_text(encoding="utf-8") for found in tests.rglob(file)) for file, _ in named}
+    assert [(file, test) for file, test in named if f"def {test}(" not in texts[file]] == []
 
 
 def test_where_is_it_table_names_files_that_exist():

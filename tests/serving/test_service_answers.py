@@ -122,10 +122,12 @@ def test_several_inputs_and_outputs(serve):
 @pytest.mark.parametrize("model", ["Counting", "CountingLater"])
 def test_a_model_that_yields_is_streamed(serve, model):
     service = serve(model)
-    with service.client.stream("POST", f"{service.url}/predict", json=[[1.5]]) as answer:
-        assert answer.headers["content-type"] == "text/event-stream"
-        lines = [line for line in answer.iter_lines() if line]
-    assert lines == ["data: [[1.5]]", "data: [[2.5]]", "data: [[3.5]]", "event: end", "data: {}"]
+    tensor = {"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1.5]}
+    for path, body in (("predict", [[1.5]]), ("v2/models/model/infer", {"inputs": [tensor]})):
+        with service.client.stream("POST", f"{service.url}/{path}", json=body) as answer:
+            assert answer.headers["content-type"] == "text/event-stream"
+            lines = [line for line in answer.iter_lines() if line]
+        assert lines == ["data: [[1.5]]", "data: [[2.5]]", "data: [[3.5]]", "event: end", "data: {}"]
 
 
 def test_a_stream_that_raises_in_the_middle_says_so(serve):
