@@ -50,3 +50,8 @@ def table_paths(text: str) -> list[str]:
     rows = [line for line in text.splitlines() if line.lstrip().startswith("|")]
     spans = [span for row in rows for span in re.findall(r"`([^`]+)`", row)]
     return [span.split("::")[0] for span in spans if re.fullmatch(r"[\w./-]+/[\w.-]*(::\w+)?", span)]
+
+
+def named_tests(text: str) -> list[tuple[str, str]]:
+    """Tests in code spans, as (file, function): ``test_file.py::test_function``, with or without folders in front."""
+    return re.findall(r"`(?:[\w/]+/)?(test_\w+\.py)::(\w+)`", text)

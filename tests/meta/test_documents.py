@@ -35,6 +35,14 @@ def test_links_between_documents_lead_somewhere(path):
     assert [target for target in targets if not (path.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("path", docs.documents(), ids=lambda path: path.name)
+def test_tests_that_documents_name_are_there(path):
+    named = docs.named_tests(path.read_text(encoding="utf-8"))
+    tests = docs.ROOT / "tests"
+    texts = {file: "".join(found.read_text(encoding="utf-8") for found in tests.rglob(file)) for file, _ in named}
+    assert [(file, test) for file, test in named if f"def {test}(" not in texts[file]] == []
+
+
 def test_where_is_it_table_names_files_that_exist():
     contributing = docs.ROOT / "CONTRIBUTING.md"
     if not contributing.exists():
@@ -53,6 +61,11 @@ def test_blocks_are_found_with_their_marks():
         ("y = 2\n", True),
         ("z = 3\n", True),
     ]
+
+
+def test_named_tests_are_found():
+    text = "`test_a.py::test_b`, `tests/c/test_d.py::test_e`, `test_f.py`"
+    assert docs.named_tests(text) == [("test_a.py", "test_b"), ("test_d.py", "test_e")]
 
 
 def test_paths_are_found_in_tables_only():

@@ -53,6 +53,16 @@ class Echo(pliant.Model):
         return batch
 
 
+class Three(pliant.Model):
+    """Three inputs of different datatypes and ranks."""
+
+    inputs: ClassVar = {"a": ("float32", (3,)), "b": ("bool", (2,)), "c": ("int64", ())}
+    outputs: ClassVar = {"output": ("float32", (3,))}
+
+    def predict(self, batch):
+        return batch["a"] * 2
+
+
 class Counting(pliant.Model):
     def predict(self, batch):
         for number in range(3):

@@ -6,7 +6,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from raw_http import parsed, request_bytes, talk
 from service_models import RAISES, Net
+
+import pliant
 
 
 def test_from_zero_replicas_and_back(serve):
@@ -48,8 +51,38 @@ def test_the_open_inference_protocol(serve):
     ]
     for path in ("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/model/ready", "/docs", "/openapi.json"):
         assert get(service.url + path).status_code == 200, path
-    assert get(f"{service.url}/v2/models/model/versions/1/ready").status_code == 200
+        head = service.client.head(service.url + path)
+        assert (head.status_code, head.content) == (200, b""), path
+        assert head.headers["content-length"] != "0", path
+    assert get(f"{service.url}/v2").json()["version"] == pliant.__version__
+    assert get(f"{service.url}/v2/health/live").json() == {"live": True}
+    assert get(f"{service.url}/v2/health/ready").json() == {"live": True, "ready": True}
+    for path in ("ready", "versions/1/ready"):
+        assert get(f"{service.url}/v2/models/model/{path}").json() == {"name": "model", "ready": True}
     assert get(f"{service.url}/v2/models/other").status_code == 404
+    wrong = get(f"{service.url}/v2/models/model/infer")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    wrong = service.client.post(f"{service.url}/v2")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_a_body_that_does_not_come(serve):
+    service = serve("Double", "--timeout", "1")
+    text = request_bytes("/predict", b"[[1, 2, 3]]")
+    answer = parsed(talk(service.url, text[:-1]))
+    assert (answer.status, answer.headers["connection"]) == (408, "close")
+    assert answer.error == "the body did not come within 1 s"
+    assert parsed(talk(service.url, text)).status == 200
+
+
+def test_an_output_that_an_undeclared_model_does_not_have(serve):
+    service = serve("Sum")
+    tensors = [{"name": name, "shape": [1, 2], "datatype": "FP32", "data": [1, 2]} for name in "ab"]
+    answer = service.infer({"inputs": tensors, "outputs": [{"name": "product"}]})
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "there is no output product; the model has sum, difference"}
+    answer = service.infer({"inputs": tensors, "outputs": [{"name": "sum"}]})
+    assert answer.json()["outputs"] == [{"name": "sum", "datatype": "FP32", "shape": [1, 2], "data": [2, 4]}]
 
 
 def test_binary_tensors(serve):
@@ -89,10 +122,12 @@ def test_several_inputs_and_outputs(serve):
 @pytest.mark.parametrize("model", ["Counting", "CountingLater"])
 def test_a_model_that_yields_is_streamed(serve, model):
     service = serve(model)
-    with service.client.stream("POST", f"{service.url}/predict", json=[[1.5]]) as answer:
-        assert answer.headers["content-type"] == "text/event-stream"
-        lines = [line for line in answer.iter_lines() if line]
-    assert lines == ["data: [[1.5]]", "data: [[2.5]]", "data: [[3.5]]", "event: end", "data: {}"]
+    tensor = {"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1.5]}
+    for path, body in (("predict", [[1.5]]), ("v2/models/model/infer", {"inputs": [tensor]})):
+        with service.client.stream("POST", f"{service.url}/{path}", json=body) as answer:
+            assert answer.headers["content-type"] == "text/event-stream"
+            lines = [line for line in answer.iter_lines() if line]
+        assert lines == ["data: [[1.5]]", "data: [[2.5]]", "data: [[3.5]]", "event: end", "data: {}"]
 
 
 def test_a_stream_that_raises_in_the_middle_says_so(serve):
@@ -127,7 +162,8 @@ def test_an_api_key(monkeypatch, serve):
     monkeypatch.setenv("PLIANT_API_KEY", "sesame")
     service = serve("Double")
     assert service.client.get(f"{service.url}/v2/health/live").status_code == 200
-    assert service.predict([[1, 2, 3]]).status_code == 401
+    refused = service.predict([[1, 2, 3]])
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
     assert service.predict([[1, 2, 3]], headers={"Authorization": "Bearer sesam"}).status_code == 401
     assert service.predict([[1, 2, 3]], headers={"Authorization": "Bearer sesame"}).status_code == 200
     assert service.client.get(f"{service.url}/status").status_code == 401

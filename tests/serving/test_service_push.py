@@ -106,7 +106,13 @@ def test_a_canary_gets_its_share_is_promoted_and_rolled_back(serve, checkpoint):
     by_name = f"{service.url}/v2/models/model/versions/2/infer"
     tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 1]}
     assert service.client.post(by_name, json={"inputs": [tensor]}).json()["model_version"] == "2"
+    about = service.client.get(f"{service.url}/v2/models/model").json()
+    assert about["versions"] == ["1", "2"]
+    for version in about["versions"]:
+        assert service.client.get(f"{service.url}/v2/models/model/versions/{version}/ready").json()["ready"]
     assert push(service, "--rollback").returncode == 0
+    assert service.client.get(f"{service.url}/v2/models/model").json()["versions"] == ["1"]
+    assert service.client.get(f"{service.url}/v2/models/model/versions/2/ready").status_code == 404
     assert {factor_of(service.predict([[1, 1]])) for _ in range(8)} == {3}
     assert push(service, "--checkpoint", checkpoint(7), "--canary", "50%").returncode == 0
     assert push(service, "--promote").returncode == 0

@@ -6,6 +6,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +56,7 @@ def parse(body: bytes, *, header_bytes: int | None = None) -> InferRequest:
         raise BadRequestError(f"Inference-Header-Content-Length is {header_bytes}, and the body has {len(body)} bytes")
     text = body if header_bytes is None else memoryview(body)[:header_bytes]
     try:
+        codecs.utf_8_decode(text, "strict", True)  # fields that are ignored are not looked at by the decoder
         told = _decoder.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         hint = no_numbers(text)
