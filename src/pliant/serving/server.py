@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import uvicorn
+import uvloop
 
 from pliant.serving.front import Front
 from pliant.serving.line import Line
@@ -36,8 +38,8 @@ async def serve(spec: ServiceSpec, directory: Path, *, listening: socket.socket)
     service = Service(spec, directory)
     # No WebSockets: whoever asks for one gets what a plain request gets, and not the 500 of an unanswered handshake.
     config = uvicorn.Config(
-        Front(service), log_level="warning", access_log=False, lifespan="off", ws="none", timeout_keep_alive=60,
-        backlog=2048,
+        Front(service), http="httptools", ws="none", lifespan="off", log_level="warning", access_log=False,
+        timeout_keep_alive=60, backlog=2048,
     )  # fmt: skip
     server = _Server(config)
     ending = service.ending
@@ -70,13 +72,22 @@ def _say(report: RouterReport) -> None:
         print(msgspec.json.encode(report).decode(), flush=True)
 
 
+def _keep_from_children() -> None:
+    """The port and the name's lock are this process's: uvloop leaves a child every descriptor that may be inherited."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # of the directory that has just been listed
+                os.set_inheritable(int(name), False)
+
+
 def main() -> int:
     """The process: ``DIRECTORY DESCRIPTOR``, the service's directory and the listening socket that it inherits."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     directory, descriptor = Path(sys.argv[1]), int(sys.argv[2])
+    _keep_from_children()
     listening = socket.socket(fileno=descriptor)
-    return asyncio.run(serve(read_spec(directory), directory, listening=listening))
+    return uvloop.run(serve(read_spec(directory), directory, listening=listening))
 
 
 if __name__ == "__main__":
