@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from benchmarks import checkpoints, deciders, membership, reduction, steps, stragglers
+from benchmarks.page import this_machine
 from benchmarks.plots import plot_changes, plot_reduction, plot_steps
-from benchmarks.results import Results, this_machine, write
+from benchmarks.results import Results, write
 
 PARTS = ("steps", "changes", "checkpoints", "reduction", "deciders", "stragglers")
 

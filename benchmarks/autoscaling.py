@@ -17,7 +17,7 @@ from pathlib import Path
 import matplotlib
 import msgspec
 
-from benchmarks.results import row
+from benchmarks.page import row
 from pliant.serving.autoscale_plan import Autoscaler, ScaleDecision, ScaleRules, Sight
 from pliant.serving.batch_plan import BatchRules
 from pliant.sim.arrivals import Arrival, azure_trace, bursty, variation

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import torch
 
 from benchmarks.checkpoints import CheckpointResult
 from benchmarks.deciders import DeciderResult
 from benchmarks.membership import ChangeResult
+from benchmarks.page import Machine, row
 from benchmarks.reduction import ReductionResult
 from benchmarks.steps import StepResult
 from benchmarks.stragglers import StragglerResult
-
-
-class Machine(msgspec.Struct, frozen=True):
-    """Where it was measured."""
-
-    processor: str
-    cores: int
-    system: str
-    python: str
-    torch: str
 
 
 class Results(msgspec.Struct):
@@ -40,22 +28,6 @@ class Results(msgspec.Struct):
     reduction: ReductionResult | None = None
     deciders: list[DeciderResult] = []
     stragglers: list[StragglerResult] = []
-
-
-def this_machine() -> Machine:
-    """What matters of it; no names."""
-    processor = platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        processor = models[0] if models else processor
-    cores = len(os.sched_getaffinity(0))
-    return Machine(processor, cores, platform.system(), platform.python_version(), str(torch.__version__))
-
-
-def row(*cells: object) -> str:
-    """A line of a Markdown table."""
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def markdown(results: Results) -> str:

@@ -8,11 +8,12 @@ import sys
 from datetime import date
 from pathlib import Path
 
+from benchmarks.installed import versions
+from benchmarks.page import this_machine
 from benchmarks.peers.measure import CHANGE_WORK, measure_changes, measure_references, measure_steps, say
 from benchmarks.peers.plots import plot
 from benchmarks.peers.results import PeerResults, write
-from benchmarks.peers.systems import SYSTEMS, USUAL, lines_changed, versions, why_not
-from benchmarks.results import this_machine
+from benchmarks.peers.systems import SYSTEMS, USUAL, lines_changed, why_not
 
 PARTS = ("steps", "changes")
 
@@ -40,7 +41,7 @@ def main() -> int:
     chosen = [system for system in SYSTEMS if system.name in (args.only or USUAL)]
     results = PeerResults(date.today().isoformat(), args.quick, this_machine())
     for system in chosen:
-        results.versions[system.name] = versions(system)
+        results.versions[system.name] = versions(system.packages)
         results.settings[system.name] = dict(system.settings)
         results.lines_changed[system.name] = lines_changed(system.script)
         if reason := why_not(system):

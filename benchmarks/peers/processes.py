@@ -26,6 +26,7 @@ def environment(**more: str) -> dict[str, str]:
         "GLOO_SOCKET_IFNAME": "lo",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
+        "RAY_AUTH_MODE": "disabled",  # a local `serve run` leaves a token at home that later clusters would ask for
         "PYTHONWARNINGS": "ignore",
     }
     return {**os.environ, **fixed, **more}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.page import Machine, row
 from benchmarks.peers.measure import CHANGE_WORK, CHANGES, Reference, StepRun
 from benchmarks.peers.scenarios import ChangeRun
-from benchmarks.results import Machine, row
 from benchmarks.spread import Spread, spread
 
 TITLES = {"kill": "SIGKILL of one of 3", "grow": "2 to 3 workers", "leave": "planned leave, 3 to 2"}

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from difflib import SequenceMatcher
-from importlib import metadata
 from pathlib import Path
 
+from benchmarks import installed
 from benchmarks.peers import system_ddp, system_pliant, system_ray, system_torchft, system_torchrun
 from benchmarks.peers.base import HERE, System
-from benchmarks.peers.processes import environment
 
 SYSTEMS: tuple[System, ...] = (
     *system_ddp.SYSTEMS,
@@ -28,33 +25,9 @@ IMPORTS = {
 }
 
 
-def versions(system: System) -> dict[str, str]:
-    """Of the packages that are installed."""
-    found = {}
-    for package in system.packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def why_not(system: System) -> str:
     """Why this system cannot run here; "" if it can be imported."""
-    if not versions(system):
-        return f"not installed: {' or '.join(system.packages)} (see .venv-peers/setup.log)"
-    module = IMPORTS.get(system.name.partition("-")[0])
-    if module is None:
-        return ""
-    done = subprocess.run(
-        [sys.executable, "-c", f"import {module}"],
-        env=environment(),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return "" if done.returncode == 0 else f"cannot be imported: {done.stderr.strip().splitlines()[-1]}"
+    return installed.why_not(system.packages, IMPORTS.get(system.name.partition("-")[0], ""))
 
 
 def lines_changed(script: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.results import this_machine
+from benchmarks.page import this_machine
 from benchmarks.storm.accounts import balance, calm_step_s, possible_steps, spans, step_times_s
 from benchmarks.storm.job import StormJob
 from benchmarks.storm.results import AIM, StormResult, write

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.results import Machine, row
+from benchmarks.page import Machine, row
 from benchmarks.storm.accounts import SampleBooks
 from benchmarks.storm.storm import Hit
 

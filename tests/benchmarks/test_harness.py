@@ -7,7 +7,8 @@ import threading
 import msgspec
 import pytest
 from benchmarks.checkpoints import CheckpointResult
-from benchmarks.results import Results, markdown, this_machine, write
+from benchmarks.page import this_machine
+from benchmarks.results import Results, markdown, write
 from benchmarks.spread import spread
 from benchmarks.steps import StepResult, cases
 from benchmarks.turns import Gate, Turnstile

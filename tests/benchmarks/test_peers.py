@@ -8,13 +8,13 @@ import sys
 import time
 
 import pytest
+from benchmarks.page import this_machine
 from benchmarks.peers.base import Job, Work
 from benchmarks.peers.history import History, read_books
 from benchmarks.peers.processes import Unit, environment
 from benchmarks.peers.results import PeerResults, markdown
 from benchmarks.peers.scenarios import ChangeRun, is_calm, judge, measure
 from benchmarks.peers.systems import SYSTEMS, lines_changed
-from benchmarks.results import this_machine
 from benchmarks.storm.books import is_alive
 
 
