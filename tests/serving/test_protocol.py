@@ -255,6 +255,11 @@ def test_what_the_model_does_not_take(request_, signature, told):
     assert told in str(caught.value)
 
 
+def test_more_inputs_than_any_model_has():
+    with pytest.raises(BadRequestError, match="257 inputs in one request; at most 256"):
+        checked(request_of(*(TensorHead(str(number), "FP32", (1,)) for number in range(257))), Signature(), most_rows=8)
+
+
 def test_inputs_are_put_in_the_models_order():
     request = request_of(TensorHead("b", "INT64", (2, 7)), TensorHead("a", "FP32", (2, 2)))
     assert [each.head.name for each in checked(request, TWO, most_rows=8).inputs] == ["a", "b"]
@@ -336,6 +341,7 @@ def test_an_output_that_the_model_turns_out_not_to_have():
         ({"outputs": [{"name": "y", "parameters": {"classification": 3}}]}, "classification is not supported"),
         ({"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "shared_memory_region is not"),
         ({"parameters": {"sequence_id": 7}}, "sequence_id is not supported; requests are independent"),
+        ({"outputs": [{"name": str(number)} for number in range(257)]}, "257 outputs are asked for; at most 256"),
     ],
 )
 def test_what_is_not_supported_is_not_silently_left_out(more, told):

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from raw_http import parsed, request_bytes, talk
 
-SERVED = ("Three", "--replicas", "1:2", "--batch", "4")
+SERVED = ("Three", "--replicas", "2", "--batch", "4")
 INFER = "/v2/models/model/infer"
 MOST_GROWTH_KIB = 64 << 10
 """Of a process, over hundreds of requests of some hundred bytes each."""
@@ -67,15 +67,15 @@ def peak_kib(pid):
 def unharmed(shared):
     """The service, whose processes are afterwards the same as before, well and no larger."""
     assert_well(shared)
+    shared.wait_replicas(2)
     before = {pid: peak_kib(pid) for pid in processes(shared)}
     failed = shared.status()["failed"]
     yield shared
     assert_well(shared)
-    after = processes(shared)
-    assert before.keys() <= set(after)
+    assert before.keys() == set(processes(shared))
     assert {pid: peak_kib(pid) - kib for pid, kib in before.items() if peak_kib(pid) - kib > MOST_GROWTH_KIB} == {}
     assert shared.status()["failed"] == failed
-    assert shared.status()["requests"] == 0
+    shared.wait_requests(0)
 
 
 @settings(some, max_examples=300)

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from pliant.serving.protocol.plain import DEFAULT_NAME
-from pliant.serving.protocol.request import MOST_INPUTS
+from pliant.serving.protocol.request import MOST_TENSORS
 from pliant.serving.protocol.values import MOST_DIMENSIONS, MOST_NAME, NUMPY
 from pliant.wire.service_api import ServiceStatus
 from pliant.wire.tensors import SIZES, Signature, TensorSpec
@@ -144,9 +144,9 @@ def _infer_request(signature: Signature, most_rows: int) -> Schema:
     tensors = [_tensor_in(spec, most_rows) for spec in signature.inputs] or [_any_tensor_in(most_rows)]
     inputs: Schema = {"type": "array", "items": tensors[0] if len(tensors) == 1 else {"anyOf": tensors}}
     many = len(signature.inputs)
-    inputs |= {"minItems": many, "maxItems": many} if many else {"minItems": 1, "maxItems": MOST_INPUTS}
+    inputs |= {"minItems": many, "maxItems": many} if many else {"minItems": 1, "maxItems": MOST_TENSORS}
     name: Schema = {"type": "string", "maxLength": MOST_NAME}
-    wanted: Schema = {"type": ["array", "null"]}
+    wanted: Schema = {"type": ["array", "null"], "maxItems": MOST_TENSORS}
     if signature.outputs:
         name = {"type": "string", "enum": [spec.name for spec in signature.outputs]}
         wanted["maxItems"] = len(signature.outputs)

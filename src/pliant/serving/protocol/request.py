@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pliant.serving.shape_plan import misfits
 from pliant.wire.tensors import Signature, TensorHead
 
-MOST_INPUTS = 256
+MOST_TENSORS = 256
+"""Inputs of a request, and outputs that it asks for."""
 
 
 class BadRequestError(Exception):
@@ -57,8 +58,8 @@ def checked(request: InferRequest, signature: Signature, *, most_rows: int) -> I
     """
     heads = [tensor.head for tensor in request.inputs]
     names = [head.name for head in heads]
-    if len(heads) > MOST_INPUTS:
-        raise BadRequestError(f"{len(heads)} inputs in one request; at most {MOST_INPUTS} are taken")
+    if len(heads) > MOST_TENSORS:
+        raise BadRequestError(f"{len(heads)} inputs in one request; at most {MOST_TENSORS} are taken")
     if twice := {name for name in names if names.count(name) > 1}:
         raise BadRequestError(f"input {', '.join(sorted(twice))}: the name is there twice")
     if not heads:

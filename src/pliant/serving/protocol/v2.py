@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from pliant.serving.protocol.json_numbers import bytes_from_json, no_numbers
-from pliant.serving.protocol.request import BadRequestError, InferRequest, Tensor, check_outputs
+from pliant.serving.protocol.request import MOST_TENSORS, BadRequestError, InferRequest, Tensor, check_outputs
 from pliant.serving.protocol.values import check_bytes, check_head, check_name, to_json
 from pliant.wire.tensors import Signature, TensorHead, TensorSpec
 
@@ -155,6 +155,8 @@ def _outputs(told: _Body) -> tuple[tuple[str, ...], frozenset[str], bool]:
     """The names that are asked for, those of them that are wanted as bytes, and whether all are, unless named."""
     all_binary = _flag(told.parameters, "binary_data_output", default=False)
     binary: dict[str, bool] = {}
+    if told.outputs and len(told.outputs) > MOST_TENSORS:
+        raise BadRequestError(f"{len(told.outputs)} outputs are asked for; at most {MOST_TENSORS} can be")
     for output in told.outputs or ():
         check_name(output.name)
         if output.name in binary:
