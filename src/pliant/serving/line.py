@@ -324,7 +324,8 @@ class Line:
             decision = self._scaler.decide(now_s, sight)
             wanted, there = max(decision.wanted, self._floor), sight.ready + sight.starting
             if wanted not in (there, self._wanted):
-                self._record("scaled", f"from {there} to {wanted} replicas: {decision.why}")
+                why = decision.why if wanted == decision.wanted else "they are to be ready when it takes over"
+                self._record("scaled", f"version {self.version} from {there} to {wanted} replicas: {why}")
             self._wanted = wanted
             self._carry_out(self.state.scale(wanted, now_s))
 
