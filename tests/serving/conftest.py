@@ -51,7 +51,24 @@ def serve(begin: Callable[..., Service]) -> Callable[..., Service]:
 
 
 @pytest.fixture(scope="module")
-def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all tests of a file, which says in SERVED what it is started with. They must not change it."""
+def share(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
+    """A service that is started once for a file: its tests leave it as well as they found it.
+
+    Importing torch is nine tenths of what a service costs. Its counts are those of all tests so far.
+    """
+    known: dict[tuple[str, ...], Service] = {}
     with services(tmp_path_factory.mktemp("shared")) as start:
-        yield start(*request.module.SERVED).wait_ready()
+
+        def get(*words: str) -> Service:
+            if words not in known:
+                known[words] = start(*words).wait_ready()
+            known[words].clear()
+            return known[words]
+
+        yield get
+
+
+@pytest.fixture(scope="module")
+def shared(request: pytest.FixtureRequest, share: Callable[..., Service]) -> Service:
+    """The one that all tests of a file share, which says in SERVED what it is started with."""
+    return share(*request.module.SERVED)

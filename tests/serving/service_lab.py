@@ -146,6 +146,12 @@ class Service:
         for path in self.gate.glob("held-*"):
             path.unlink()
 
+    def clear(self) -> None:
+        """Nobody is held, and no request is left of an earlier test."""
+        for path in self.gate.iterdir():
+            path.unlink()
+        self.wait_requests(0)
+
     # ------------------------------------------------------------ the end
 
     def end(self) -> int:

@@ -35,8 +35,8 @@ def test_more_requests_more_replicas(serve):
     assert service.status()["answered"] == 8
 
 
-def test_the_open_inference_protocol(serve):
-    service = serve("Double")
+def test_the_open_inference_protocol(share):
+    service = share("Double")
     tensor = {"name": "x", "shape": [2, 3], "datatype": "FP32", "data": [1, 2, 3, 4, 5, 6]}
     answer = service.infer({"id": "seven", "inputs": [tensor]})
     assert answer.json() == {
@@ -75,8 +75,8 @@ def test_a_body_that_does_not_come(serve):
     assert parsed(talk(service.url, text)).status == 200
 
 
-def test_an_output_that_an_undeclared_model_does_not_have(serve):
-    service = serve("Sum")
+def test_an_output_that_an_undeclared_model_does_not_have(share):
+    service = share("Sum")
     tensors = [{"name": name, "shape": [1, 2], "datatype": "FP32", "data": [1, 2]} for name in "ab"]
     answer = service.infer({"inputs": tensors, "outputs": [{"name": "product"}]})
     assert answer.status_code == 400
@@ -85,8 +85,8 @@ def test_an_output_that_an_undeclared_model_does_not_have(serve):
     assert answer.json()["outputs"] == [{"name": "sum", "datatype": "FP32", "shape": [1, 2], "data": [2, 4]}]
 
 
-def test_binary_tensors(serve):
-    service = serve("Double")
+def test_binary_tensors(share):
+    service = share("Double")
     data = np.arange(6, dtype=np.float32)
     head = json.dumps(
         {
@@ -105,8 +105,8 @@ def test_binary_tensors(serve):
     assert np.frombuffer(answer.content[length:], np.float32).tolist() == (data * 2).tolist()
 
 
-def test_npy_in_and_out(serve):
-    service = serve("Double")
+def test_npy_in_and_out(share):
+    service = share("Double")
     file = io.BytesIO()
     np.save(file, np.ones((2, 3), np.float32))
     headers = {"Content-Type": "application/octet-stream", "Accept": "application/octet-stream"}
@@ -114,14 +114,14 @@ def test_npy_in_and_out(serve):
     assert np.load(io.BytesIO(answer.content)).tolist() == [[2.0] * 3] * 2
 
 
-def test_several_inputs_and_outputs(serve):
-    service = serve("Sum")
+def test_several_inputs_and_outputs(share):
+    service = share("Sum")
     assert service.predict({"a": [[1, 2]], "b": [[3, 5]]}).json() == {"sum": [[4, 7]], "difference": [[-2, -3]]}
 
 
 @pytest.mark.parametrize("model", ["Counting", "CountingLater"])
-def test_a_model_that_yields_is_streamed(serve, model):
-    service = serve(model)
+def test_a_model_that_yields_is_streamed(share, model):
+    service = share(model)
     tensor = {"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1.5]}
     for path, body in (("predict", [[1.5]]), ("v2/models/model/infer", {"inputs": [tensor]})):
         with service.client.stream("POST", f"{service.url}/{path}", json=body) as answer:
@@ -130,8 +130,8 @@ def test_a_model_that_yields_is_streamed(serve, model):
         assert lines == ["data: [[1.5]]", "data: [[2.5]]", "data: [[3.5]]", "event: end", "data: {}"]
 
 
-def test_a_stream_that_raises_in_the_middle_says_so(serve):
-    service = serve("Counting")
+def test_a_stream_that_raises_in_the_middle_says_so(share):
+    service = share("Counting")
     with service.client.stream("POST", f"{service.url}/predict", json=[[RAISES]]) as answer:
         lines = [line for line in answer.iter_lines() if line]
     assert lines[-2] == "event: error"

@@ -36,8 +36,8 @@ def right(answer, tokens, model):
     return torch.allclose(told["tags"], tags, atol=1e-5) and torch.allclose(told["mean"], mean, atol=1e-5)
 
 
-def test_lengths_of_one_bucket_share_a_batch_and_each_gets_its_own_answer(serve, tagger):
-    service = serve("Tagger", "--replicas", "1")
+def test_lengths_of_one_bucket_share_a_batch_and_each_gets_its_own_answer(share, tagger):
+    service = share("Tagger", "--replicas", "1")
     service.hold()
     first = service.later([[1]])
     service.wait_held()
@@ -52,8 +52,8 @@ def test_lengths_of_one_bucket_share_a_batch_and_each_gets_its_own_answer(serve,
     assert shapes(service) == [[1, 8], [4, 8], [2, 16]]
 
 
-def test_a_poisonous_text_harms_no_other(serve, tagger):
-    service = serve("Tagger", "--replicas", "1")
+def test_a_poisonous_text_harms_no_other(share, tagger):
+    service = share("Tagger", "--replicas", "1")
     service.hold()
     first = service.later([[1]])
     service.wait_held()
@@ -69,8 +69,8 @@ def test_a_poisonous_text_harms_no_other(serve, tagger):
     assert shapes(service) == [[1, 8], [4, 8], [2, 8], [1, 8], [1, 8], [2, 8]]
 
 
-def test_a_text_that_is_too_long_is_refused(serve):
-    service = serve("Tagger")
+def test_a_text_that_is_too_long_is_refused(share):
+    service = share("Tagger", "--replicas", "1")
     answer = service.predict([[1] * 17])
     assert answer.status_code == 400
     assert "input tokens has length 17; at most 16 is taken. Expected tokens: INT64 [-1, -1]" in answer.json()["error"]

@@ -268,6 +268,7 @@ MALFORMED = [
     pack(VERSION, [], ["scalar", "<f8", b"1234567"]),
     pack(VERSION, [], ["scalar", "V99999999999", b""]),
     pack(VERSION, [], ["scalar", ["list", 5], b""]),
+    pack(VERSION, [], ["scalar", "f4,(2", b""]),
     pack(VERSION, [], ["dtype", "load"]),
     pack(VERSION, [], ["device", "moon:1"]),
     pack(VERSION, [], ["device", 0]),

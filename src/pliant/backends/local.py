@@ -24,7 +24,8 @@ from pliant.config import WorkerSpec
 from pliant.processes import ProcessState, process_state
 from pliant.wire.agent_messages import UNKNOWN_EXIT
 
-PRELOAD = ("pliant.training.preload",)
+PRELOAD = ("pliant.no_gc", "pliant.training.preload")
+"""What the template imports, in this order: the first turns the garbage collector off, the second on again."""
 
 
 class AdoptedWorker:

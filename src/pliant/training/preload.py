@@ -6,11 +6,10 @@ thread, and leaving none behind: a fork must find no thread pool.
 
 from __future__ import annotations
 
-import gc
-
 import torch
 import torch.utils.data
 
+from pliant.no_gc import freeze_and_enable
 from pliant.training.worker import run
 
 __all__ = ["run"]
@@ -30,5 +29,4 @@ def warm_up() -> None:
 
 
 warm_up()
-gc.collect()
-gc.freeze()  # the workers share these pages: a collection in one of them must not copy them
+freeze_and_enable()

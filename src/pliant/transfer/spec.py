@@ -26,7 +26,10 @@ MAX_META_BYTES = 256 << 20
 MAX_TENSOR_BYTES = 1 << 44
 """Of all tensors together."""
 MAX_DIMS = 64
-_READ_ERRORS = (ArithmeticError, AttributeError, LookupError, RecursionError, RuntimeError, TypeError, ValueError)
+# SyntaxError is numpy's: it has Python parse a dtype such as "f4,(2".
+_READ_ERRORS = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, RuntimeError, SyntaxError, TypeError, ValueError,
+)  # fmt: skip
 
 
 class Encoded(NamedTuple):

@@ -7,7 +7,6 @@ model, and not seconds of imports. (The word is Android's, for the process that 
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pliant import no_gc  # first: whatever imports torch comes behind it
 from pliant.serving.replica.forks import Forks
 from pliant.serving.replica.loading import import_target
 from pliant.serving.replica.sockets import FrameSocket
@@ -82,8 +82,7 @@ def main() -> int:
         import_target(args.target)
     except Exception:
         _log.info("%s cannot be imported; its template will say why", args.target, exc_info=True)
-    gc.collect()
-    gc.freeze()
+    no_gc.freeze_and_enable()
     Zygote(args.directory, target=args.target, launch=args.launch, threads=args.threads).run()
     return 0
 
