@@ -128,8 +128,8 @@ def bursts(runs: Sequence[BurstRun]) -> list[str]:
     model = ROWS["slow"].telling
     return [
         "\n".join(lines),
-        f"The burst is for {model} (about 15 ms a request here), up to four replicas, one request at a time in each; the others "
-        "are for the MLP. `import torch` is a process that does nothing else.",
+        f"The burst is for {model} (about 15 ms a request here), up to four replicas, one request at a time in each; "
+        "the others are for the MLP. `import torch` is a process that does nothing else.",
     ]
 
 
