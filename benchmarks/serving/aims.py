@@ -39,6 +39,24 @@ def best(turns: Sequence[Turn], system: str, model: str, connections: int) -> tu
     return max(found) if found else None
 
 
+def behind(turns: Sequence[Turn]) -> str:
+    """Every cell in which another system, the bare process included, beats ours, each with its faster way."""
+    lines = []
+    names = [name for name in dict.fromkeys(turn.system for turn in turns) if name != OURS]
+    for model, number in sorted({(turn.model, turn.connections) for turn in turns}):
+        ours = best(turns, OURS, model, number)
+        if ours is None:
+            continue
+        for name in names:
+            if (theirs := best(turns, name, model, number)) is None:
+                continue
+            told = [f"{theirs[0] / ours[0]:.2f} times the requests"] if theirs[0] > ours[0] else []
+            told += [f"p99 {theirs[1] / ours[1]:.2f} times ours"] if theirs[1] < ours[1] else []
+            told += [f"processor time {theirs[2] / ours[2]:.2f} times ours"] if 0 < theirs[2] < ours[2] else []
+            lines += [f"* {model}, {number} at a time, {name}: {', '.join(told)}"] if told else []
+    return "\n".join(lines) or "Nowhere in this run."
+
+
 def _throughput(turns: Sequence[Turn]) -> list[Verdict]:
     verdicts: list[Verdict] = []
     for model in dict.fromkeys(turn.model for turn in turns):

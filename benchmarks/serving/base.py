@@ -81,8 +81,10 @@ class System:
     batches: bool = True
     models: tuple[str, ...] = ()
     """Whose throughput is measured; empty: all."""
-    kills: int = 1000
-    """At most."""
+    most: Mapping[str, int] = field(default_factory=dict)
+    """Scenario -> how often at most, where one run takes long."""
+    variant: bool = False
+    """Another setting of a system that is there already; left out of a short look."""
     reported: tuple[str, ...] = ("throughput", "start", "burst", "zero", "kill", "memory")
     """Scenarios that this variant is measured in; a variant that differs only elsewhere is not measured twice."""
 

@@ -20,7 +20,6 @@ from benchmarks.serving.order import Order
 from benchmarks.serving.scenarios import Question
 from benchmarks.serving.shapes import LARGE, SMALL
 
-MODELS = ("mlp", "cnn", "gpt")
 BATCH = 32
 
 
@@ -29,17 +28,29 @@ class Plan:
     """How much is measured."""
 
     rounds: int = 3
+    models: tuple[str, ...] = ("mlp", "cnn", "gpt")
     connections: tuple[int, ...] = (1, 8, 32, 64)
-    warm_s: float = 0.3
-    seconds: float = 1.2
+    warm_s: float = 0.25
+    seconds: float = 1.0
     kills: int = 10
     bursts: int = 3
     starts: int = 3
     replicas: tuple[int, ...] = (1, 2, 4)
     burst_limit_s: float = 90.0
+    variants: bool = True
 
 
-QUICK = Plan(rounds=1, warm_s=0.2, seconds=0.7, kills=1, bursts=1, starts=1, replicas=(1, 2), burst_limit_s=60.0)
+QUICK = Plan(
+    rounds=1,
+    models=("mlp", "gpt"),
+    connections=(1, 32),
+    seconds=0.7,
+    kills=1,
+    bursts=1,
+    starts=1,
+    replicas=(2,),
+    variants=False,
+)
 
 
 @contextmanager
@@ -54,9 +65,16 @@ def running(system: System) -> Iterator[Server]:
         shutil.rmtree(base, ignore_errors=True)
 
 
-def able(systems: Sequence[System], what: str) -> list[System]:
-    """Those that are measured in this scenario."""
-    return [system for system in systems if what in system.reported and what not in system.lacks]
+def able(systems: Sequence[System], what: str, plan: Plan, *, number: int = 0) -> list[System]:
+    """Those that are measured in this scenario, for the ``number``-th time."""
+    return [
+        system
+        for system in systems
+        if what in system.reported
+        and what not in system.lacks
+        and number < system.most.get(what, number + 1)
+        and (plan.variants or not system.variant)
+    ]
 
 
 # ------------------------------------------------------------ parts
@@ -83,9 +101,9 @@ def measure_client(question: Question, plan: Plan) -> Iterator[Turn]:
 def measure_throughput(systems: Sequence[System], asked: dict[str, Question], plan: Plan) -> Iterator[Turn]:
     """Every system, model and number of concurrent requests, ``plan.rounds`` times; every other round backwards."""
     for number in range(plan.rounds):
-        for system in able(systems, "throughput")[:: -1 if number % 2 else 1]:
+        for system in able(systems, "throughput", plan)[:: -1 if number % 2 else 1]:
             with running(system) as server:
-                for model in system.models or MODELS:
+                for model in system.models or plan.models:
                     for batched in (False, True) if system.batches else (False,):
                         order = Order(model, batch=BATCH if batched else 1)
                         empty = Turn(number, system.name, model, batched, 0)
@@ -102,7 +120,7 @@ def measure_starts(systems: Sequence[System], asked: dict[str, Question], plan: 
     for number in range(plan.starts):
         yield (run := BurstRun("start", "import torch", scenarios.import_torch()))
         say(f"start, {number + 1}/{plan.starts}: import torch: {run.seconds:.2f} s")
-        for system in able(systems, "start"):
+        for system in able(systems, "start", plan):
             with running(system) as server:
                 run = scenarios.start(system, server, asked[scenarios.START_ORDER.model], limit_s=90.0)
             yield run
@@ -116,7 +134,7 @@ def measure_bursts(systems: Sequence[System], asked: dict[str, Question], plan: 
             ("burst", scenarios.burst, scenarios.BURST_ORDER),
             ("zero", scenarios.from_zero, scenarios.ZERO_ORDER),
         ):
-            for system in able(systems, what):
+            for system in able(systems, what, plan, number=number):
                 with running(system) as server:
                     run = measure(system, server, asked[order.model], limit_s=plan.burst_limit_s)
                 yield run
@@ -125,9 +143,9 @@ def measure_bursts(systems: Sequence[System], asked: dict[str, Question], plan: 
 
 def measure_kills(systems: Sequence[System], asked: dict[str, Question], plan: Plan) -> Iterator[KillRun]:
     """One system after the other: its server is kept from one kill to the next if it survives."""
-    for system in able(systems, "kill"):
+    for system in able(systems, "kill", plan):
         with running(system) as server:
-            for number in range(min(plan.kills, system.kills)):
+            for number in range(min(plan.kills, system.most.get("kill", plan.kills))):
                 run = scenarios.kill(system, server, asked[scenarios.KILL_ORDER.model])
                 yield run
                 say(f"kill, {number + 1}/{plan.kills}: {system.name}: {_kill(run)}")
@@ -135,7 +153,7 @@ def measure_kills(systems: Sequence[System], asked: dict[str, Question], plan: P
 
 def measure_memory(systems: Sequence[System], asked: dict[str, Question], plan: Plan) -> Iterator[MemoryRun]:
     """Every number of replicas of a small and of a large model."""
-    for system in able(systems, "memory"):
+    for system in able(systems, "memory", plan):
         with running(system) as server:
             for model in (SMALL, LARGE):
                 for replicas in plan.replicas:

@@ -16,6 +16,7 @@ from benchmarks.spread import spread
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 COLOURS = {"pliant": "#2a9d8f", "bare": "#222222", "litserve": "#e9a03b", "ray": "#e76f51", "ray-no-haproxy": "#b56576"}
 OTHER = "#8d99ae"
@@ -28,15 +29,17 @@ def plot(results: ServingResults, path: Path) -> None:
         return
     models = list(dict.fromkeys(turn.model for turn in results.turns))
     across = max(3, len(models))
-    figure, panels = plt.subplots(3, across, figsize=(4.2 * across, 10.5), layout="constrained")
+    figure, panels = plt.subplots(
+        3, across, figsize=(4.2 * across, 11.5), height_ratios=(1, 1, 1.4), layout="constrained"
+    )
     for column, model in enumerate(models):
         _lines(panels[0][column], results.turns, model, lambda turn: turn.rate)
-        panels[0][column].set_title(f"{model}: requests a second, over the bare process's", fontsize=9)
+        panels[0][column].set_title(f"{model}: requests a second, over the bare process", fontsize=9)
         _lines(panels[1][column], results.turns, model, lambda turn: turn.cpu_per_request_s)
-        panels[1][column].set_title(f"{model}: processor time of a request, over the bare process's", fontsize=9)
+        panels[1][column].set_title(f"{model}: processor time a request, over the bare process", fontsize=9)
         panels[1][column].axhline(2.0, color="#2a9d8f", linewidth=0.8, linestyle=":")
     if models:
-        panels[0][0].legend(fontsize=7, frameon=False)
+        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=8)
     _seconds(panels[2][0], results)
     _kills(panels[2][1], results)
     _memory(panels[2][2], results)
@@ -77,7 +80,9 @@ def _lines(axes: Any, turns: Sequence[Turn], model: str, value: Callable[[Turn],
         )
     axes.set_xticks(range(len(numbers)), numbers)
     axes.set_xlabel("concurrent requests", fontsize=8)
-    axes.set_yscale("log")
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_locator(LogLocator(base=2))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _bars(axes: Any, rows: Sequence[tuple[str, str, float, str]]) -> None:
@@ -114,7 +119,7 @@ def _kills(axes: Any, results: ServingResults) -> None:
     if rows:
         _bars(axes, rows)
         axes.set_xlim(0, max(1.0, *(length for *_, length, _ in rows)) * 2.2)
-        axes.set_title("SIGKILL of one of two: requests lost, mean; replacement", fontsize=9)
+        axes.set_title("SIGKILL of one of two: requests lost (mean)", fontsize=9)
 
 
 def _memory(axes: Any, results: ServingResults) -> None:

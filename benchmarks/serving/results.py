@@ -58,6 +58,7 @@ def markdown(results: ServingResults) -> str:
     if results.turns:
         parts += ["## Throughput", *tables.throughput(results.turns)]
         parts += ["## Processor time of a request", *tables.cpu(results.turns)]
+        parts += ["## Where Pliant is behind, in throughput, p99 or processor time", aims.behind(results.turns)]
         parts += ["## Requests without a good answer", tables.failures(results.turns)]
     if results.bursts:
         parts += ["## From an idle service, and from none", *tables.bursts(results.bursts)]

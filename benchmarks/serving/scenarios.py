@@ -150,7 +150,7 @@ BURST_CLIENTS = 32
 BURST_ORDER = Order("slow", replicas=1, most=4, batch=1, target=8, pids=True)
 ZERO_ORDER = Order("mlp", replicas=0, most=4, batch=8, target=8, pids=True)
 START_ORDER = Order("mlp", pids=True)
-SETTLE_S = 2.0
+SETTLE_S = 1.0
 
 
 def burst(system: System, server: Server, question: Question, *, limit_s: float) -> BurstRun:

@@ -43,7 +43,8 @@ SYSTEMS = (
         packages=("litserve",),
         settings={**SHARED, "fast_queue": "False", "restart_workers": "False"},
         options={"tuned": "no"},
-        kills=3,
+        most={"kill": 3},
+        variant=True,
         reported=("kill",),
     ),
 )

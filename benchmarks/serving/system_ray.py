@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.peers.processes import Unit, environment, free_port, run_python
@@ -16,6 +17,7 @@ DEPLOY_LIMIT_S = 120.0
 THROUGHPUT = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 HAPROXY = {**THROUGHPUT, "RAY_SERVE_ENABLE_HA_PROXY": "1"}
 SCALING = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "1",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.1",
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.1",
 }
@@ -24,11 +26,15 @@ SCALING = {
 class RayServer(Server):
     """``ray start --head`` once, then ``serve.run`` for each order. Its driver is not counted: it ends at once."""
 
+    def __init__(self, directory: Path, options: Mapping[str, str]) -> None:
+        super().__init__(directory, options)
+        self._haproxy = _haproxy_places(directory / "haproxy")
+
     def start(self, order: Order) -> None:
         """The head, if there is none yet; then the application, in place of the one before."""
         if not self.units:
-            self._start_head()
-        env = self._environment(**order.variables(), RAY_ADDRESS=f"127.0.0.1:{self.head_port}")
+            self._start_head(order)
+        env = self._environment(order, RAY_ADDRESS=f"127.0.0.1:{self.head_port}")
         with self.log().open("ab") as log:
             done = subprocess.run(
                 run_python("-m", "benchmarks.serving.deploy_ray", str(self.port)),
@@ -37,13 +43,13 @@ class RayServer(Server):
         if done.returncode:
             raise StartError(f"the application could not be deployed: {self.tail()}")
 
-    def _start_head(self) -> None:
+    def _start_head(self, order: Order) -> None:
         self.head_port = free_port()
         words = [str(BIN / "ray"), "start", "--head", "--block", f"--port={self.head_port}", "--num-cpus=2"]
         words += ["--include-dashboard=false", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
         words += ["--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
         words += [f"--temp-dir={self.directory / 'ray'}", f"--dashboard-agent-listen-port={free_port()}"]
-        self.units.append(Unit(words, self._environment(), self.log()))
+        self.units.append(Unit(words, self._environment(order), self.log()))
         end_s = time.monotonic() + HEAD_LIMIT_S
         while "Ray runtime started" not in self.log().read_text(errors="replace"):
             if time.monotonic() > end_s:
@@ -58,18 +64,17 @@ class RayServer(Server):
         file = self.directory / "serve.yaml"  # every JSON file is YAML as well
         http = {"host": "127.0.0.1", "port": self.port}
         file.write_text(json.dumps({"http_options": http, "applications": [application]}))
-        env = self._environment(**order.variables(), RAY_TMPDIR=str(self.directory))
+        env = self._environment(order, RAY_TMPDIR=str(self.directory))
         self.units.append(Unit([str(BIN / "serve"), "run", str(file)], env, self.log()))
 
-    def _environment(self, **more: str) -> dict[str, str]:
+    def _environment(self, order: Order, **more: str) -> dict[str, str]:
         tuned = self.options["tuned"]
         extra = {"no": {}, "yes": THROUGHPUT, "haproxy": HAPROXY}[tuned]
         if tuned == "haproxy":
-            files = self.directory / "haproxy"
-            extra = {**extra, **_haproxy_places(files)}
-        if tuned != "no":
+            extra = {**extra, **self._haproxy}
+        if tuned != "no" and order.elastic:
             extra = {**extra, **SCALING}
-        return environment(**extra, **more, RAY_SERVE_TUNED="no" if tuned == "no" else "yes")
+        return environment(**extra, **more, **order.variables(), RAY_SERVE_TUNED="no" if tuned == "no" else "yes")
 
 
 def _haproxy_places(files: Path) -> dict[str, str]:
@@ -119,6 +124,8 @@ SYSTEMS = (
         options={"tuned": "yes"},
         models=("mlp",),
         reported=("throughput", "burst", "kill"),
+        most={"kill": 5},
+        variant=True,
     ),
     System(
         name="ray-defaults",
@@ -127,5 +134,7 @@ SYSTEMS = (
         settings={**SHARED, "everything else": "its defaults"},
         options={"tuned": "no"},
         reported=("burst",),
+        most={"burst": 1},
+        variant=True,
     ),
 )

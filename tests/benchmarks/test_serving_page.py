@@ -10,10 +10,11 @@ import pytest
 from benchmarks.page import this_machine
 from benchmarks.serving import aims
 from benchmarks.serving.accounts import BurstRun, KillRun, MemoryRun, Turn
-from benchmarks.serving.measure import QUICK, measure_kills, measure_memory, measure_throughput
+from benchmarks.serving.measure import QUICK, measure_kills, measure_throughput, running
+from benchmarks.serving.order import Order
 from benchmarks.serving.plots import plot
 from benchmarks.serving.results import ServingResults, markdown, write
-from benchmarks.serving.scenarios import questions
+from benchmarks.serving.scenarios import look_at_memory, questions
 from benchmarks.serving.shapes import LARGE, ROWS, SMALL
 from benchmarks.serving.system_pliant import SYSTEMS as PLIANT
 from benchmarks.serving.systems import SYSTEMS
@@ -44,6 +45,16 @@ def test_throughput_is_compared_with_the_better_framework_and_each_systems_bette
     assert list(verdicts(turns=turns + late).values()) == [True, False, True]
     costly = [turn("pliant", 90, batched=True, p99_s=0.015, cpu_s=2.0)]
     assert list(verdicts(turns=turns + costly).values()) == [True, True, False]
+
+
+def test_the_cells_in_which_others_are_ahead_are_listed():
+    turns = [turn("bare", 100, cpu_s=0.5), turn("ray", 110, p99_s=0.02), turn("pliant", 100, batched=True, cpu_s=1.0)]
+    told = aims.behind(turns).splitlines()
+    assert told == [
+        "* mlp, 8 at a time, bare: processor time 0.50 times ours",
+        "* mlp, 8 at a time, ray: 1.10 times the requests, processor time 0.91 times ours",
+    ]
+    assert aims.behind([turn("bare", 90, p99_s=0.02), turn("pliant", 100)]) == "Nowhere in this run."
 
 
 def test_one_lost_request_misses_the_aim():
@@ -102,7 +113,7 @@ def test_every_system_says_how_it_is_set():
 @pytest.mark.slow
 def test_pliant_goes_through_the_scenarios():
     """The real service, the real client, a real SIGKILL."""
-    plan = dataclasses.replace(QUICK, connections=(2,), warm_s=0.1, seconds=0.2, replicas=(1,))
+    plan = dataclasses.replace(QUICK, connections=(2,), warm_s=0.1, seconds=0.2)
     asked = questions()
     system = dataclasses.replace(PLIANT[0], models=("mlp",))
     turns = list(measure_throughput([system], asked, plan))
@@ -111,6 +122,8 @@ def test_pliant_goes_through_the_scenarios():
     (kill,) = measure_kills([system], asked, plan)
     assert (kill.failed, kill.hung, kill.problem) == (0, 0, "")
     assert kill.replaced_s is not None
-    memory = list(measure_memory([system], asked, plan))
-    assert [each.problem for each in memory] == ["", ""]
-    assert memory[1].pss_bytes > memory[0].pss_bytes > 50 * MIB
+    with running(system) as server:
+        memory = look_at_memory(system, server, Order(SMALL, replicas=2, pids=True), asked[SMALL])
+    assert memory.problem == ""
+    assert memory.processes == 5  # command, router, template, replicas
+    assert memory.pss_bytes > 50 * MIB
