@@ -11,7 +11,8 @@ from benchmarks.serving.shapes import LARGE, ROWS, SMALL
 
 OURS = "pliant"
 FRAMEWORKS = ("litserve", "ray")
-CPU_RATIO, BURST_S, START_S, SHARE = 2.0, 0.3, 0.5, 1.1
+EXACT = "pliant-exact"
+CPU_RATIO, BURST_S, START_S, SHARE, EXACT_RATIO = 2.0, 0.3, 0.5, 1.1, 1.6
 
 
 def table(
@@ -19,7 +20,7 @@ def table(
 ) -> str:
     """A row for each aim that this run says something about."""
     lines = [row("aim", "measured", "met"), row(*["---"] * 3)]
-    for aim, measured, met in [*_throughput(turns), *_bursts(bursts), *_kills(kills), *_memory(memory)]:
+    for aim, measured, met in [*_throughput(turns), *_exact(turns), *_bursts(bursts), *_kills(kills), *_memory(memory)]:
         lines.append(row(aim, measured, "yes" if met else "**no**"))
     return "\n".join(lines)
 
@@ -42,7 +43,7 @@ def best(turns: Sequence[Turn], system: str, model: str, connections: int) -> tu
 def behind(turns: Sequence[Turn]) -> str:
     """Every cell in which another system, the bare process included, beats ours, each with its faster way."""
     lines = []
-    names = [name for name in dict.fromkeys(turn.system for turn in turns) if name != OURS]
+    names = [name for name in dict.fromkeys(turn.system for turn in turns) if name not in (OURS, EXACT)]
     for model, number in sorted({(turn.model, turn.connections) for turn in turns}):
         ours = best(turns, OURS, model, number)
         if ours is None:
@@ -76,6 +77,24 @@ def _throughput(turns: Sequence[Turn]) -> list[Verdict]:
         if costs:
             aim = f"{model}: processor time of a request over the bare process's: at most {CPU_RATIO:g}"
             verdicts.append(_judge(aim, costs, most=CPU_RATIO))
+    return verdicts
+
+
+def _exact(turns: Sequence[Turn]) -> list[Verdict]:
+    """What ``--exact`` costs where there are requests to fill its batches with."""
+    verdicts = []
+    for model in dict.fromkeys(turn.model for turn in turns):
+        costs = []
+        for number in sorted({turn.connections for turn in turns if turn.model == model and turn.connections > 1}):
+            padded, plain = (
+                [turn.cpu_per_request_s for turn in turns_of(turns, name, model, number, batched=True)]
+                for name in (EXACT, OURS)
+            )
+            if padded and plain:
+                costs.append((number, median(padded) / median(plain)))
+        if costs:
+            aim = f"{model}: processor time of a request with --exact over without: at most {EXACT_RATIO:g}"
+            verdicts.append(_judge(aim, costs, most=EXACT_RATIO))
     return verdicts
 
 

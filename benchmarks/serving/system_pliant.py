@@ -13,6 +13,8 @@ from benchmarks.serving.order import Order
 
 FILE = Path(__file__).resolve().parent / "server_pliant.py"
 LOADED_LIMIT_S = 60.0
+EXACT_BATCH = 8
+"""Rows that every batch is padded to."""
 
 
 class PliantServer(Server):
@@ -21,7 +23,10 @@ class PliantServer(Server):
     def start(self, order: Order) -> None:
         """A new service."""
         self.end()
-        words = ["-m", "pliant.cli.main", "serve", f"{FILE}:Served", f"--port={self.port}", f"--batch={order.batch}"]
+        exact = "exact" in self.options
+        batch = min(order.batch, EXACT_BATCH) if exact else order.batch
+        words = ["-m", "pliant.cli.main", "serve", f"{FILE}:Served", f"--port={self.port}", f"--batch={batch}"]
+        words += ["--exact"] if exact else []
         words += [f"--replicas={order.replicas}:{order.most or order.replicas}", f"--target={order.target}"]
         env = environment(**order.variables(), PLIANT_HOME=str(self.directory / "home"))
         self.units.append(Unit(run_python(*words), env, self.log()))
@@ -40,10 +45,19 @@ SYSTEMS = (
     System(
         name="pliant",
         server=PliantServer,
-        packages=("pliant", "uvicorn", "httptools"),
+        packages=("pliant", "uvicorn", "uvloop", "httptools"),
         settings={
             "options": "--replicas N --batch 32 (without batching: --batch 1); burst: --replicas 1:4 --target 8",
             "everything else": "its defaults",
         },
+    ),
+    System(
+        name="pliant-exact",
+        server=PliantServer,
+        packages=("pliant", "uvicorn", "uvloop", "httptools"),
+        settings={"options": f"--exact --batch {EXACT_BATCH} (without batching: --exact --batch 1)"},
+        options={"exact": "yes"},
+        variant=True,
+        reported=("throughput",),
     ),
 )
