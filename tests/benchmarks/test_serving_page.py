@@ -125,5 +125,5 @@ def test_pliant_goes_through_the_scenarios():
     with running(system) as server:
         memory = look_at_memory(system, server, Order(SMALL, replicas=2, pids=True), asked[SMALL])
     assert memory.problem == ""
-    assert memory.processes == 5  # command, router, template, replicas
+    assert memory.processes == 6  # command, router, zygote, template, replicas
     assert memory.pss_bytes > 50 * MIB
