@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.rule import Rule
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pliant.dashboard.plain import worker_line
+from pliant.dashboard.redrawn import Redrawn
 from pliant.dashboard.words import (
     cost,
     count,
@@ -162,7 +162,7 @@ def _events(events: Sequence[Event]) -> RenderableType:
     return table
 
 
-class LiveView:
+class LiveView(Redrawn):
     """Redraws :func:`render` in place on the terminal; worker lines scroll above it.
 
     Args:
@@ -175,21 +175,10 @@ class LiveView:
         self, clock: Callable[[], float], *, console: Console | None = None, lines_to_console: bool = False
     ) -> None:
         self._lines_to_console = lines_to_console
-        self._console = console or Console(stderr=True, highlight=False)
+        super().__init__(console)
         self._clock = clock
         self._status: JobStatus | None = None
         self._events: dict[int, Event] = {}
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._render,
-            refresh_per_second=8,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-
-    def start(self) -> None:
-        """Begin to draw, on a thread of rich's."""
-        self._live.start(refresh=True)
 
     def status(self, status: JobStatus) -> None:
         """Drawn at the next refresh."""
@@ -205,14 +194,6 @@ class LiveView:
             self._console.print(Text(worker_line(worker, text), style="" if worker is None else "dim"), soft_wrap=True)
         else:
             print(worker_line(worker, text), flush=True)
-
-    def note(self, text: str) -> None:
-        """Above the view."""
-        self._console.print(Text(text, style="yellow"))
-
-    def close(self) -> None:
-        """Draw the last state and leave it on the screen."""
-        self._live.stop()
 
     def _render(self) -> RenderableType:
         events = [event for _, event in sorted(self._events.items())]

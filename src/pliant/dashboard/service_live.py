@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from pliant.dashboard.redrawn import Redrawn
 from pliant.dashboard.service_text import canary_text, milliseconds, replicas_text
 from pliant.dashboard.words import count
 from pliant.wire.service_api import ServiceEvent, ServiceStatus
@@ -127,7 +127,7 @@ def _events(events: Sequence[ServiceEvent]) -> RenderableType:
     return table
 
 
-class LiveServiceView:
+class LiveServiceView(Redrawn):
     """Redraws :func:`render` in place on the terminal.
 
     Args:
@@ -136,24 +136,13 @@ class LiveServiceView:
     """
 
     def __init__(self, clock: Callable[[], float], *, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        super().__init__(console)
         self._clock = clock
         self._status: ServiceStatus | None = None
         self._counts: deque[tuple[float, int]] = deque()
         """(When, how many had been answered) of the last ``RATE_S``."""
         self._rate: float | None = None
         self._events: tuple[ServiceEvent, ...] = ()
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._render,
-            refresh_per_second=8,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-
-    def start(self) -> None:
-        """Begin to draw, on a thread of rich's."""
-        self._live.start(refresh=True)
 
     def status(self, status: ServiceStatus) -> None:
         """Drawn at the next refresh."""
@@ -170,14 +159,6 @@ class LiveServiceView:
     def event(self, event: ServiceEvent) -> None:
         """Drawn at the next refresh."""
         self._events = (*self._events, event)[-LAST_EVENTS:]
-
-    def note(self, text: str) -> None:
-        """Above the view."""
-        self._console.print(Text(text, style="yellow"))
-
-    def close(self) -> None:
-        """Draw the last state and leave it on the screen."""
-        self._live.stop()
 
     def _render(self) -> RenderableType:
         return render(self._status, self._events, rate=self._rate)
