@@ -96,6 +96,7 @@ def turns(server: Server, empty: Turn, order: Order, question: Question, plan: S
         server.start(order)
         wait_until_right(server, order, question)
     except (StartError, subprocess.TimeoutExpired) as error:
+        server.end()  # the next order finds nothing half started
         yield from (msgspec.structs.replace(empty, connections=number, problem=str(error)) for number in numbers)
         return
     for number in numbers:
@@ -220,6 +221,7 @@ def look_at_memory(system: System, server: Server, order: Order, question: Quest
         server.start(order)
         wait_until_right(server, order, question)
     except (StartError, subprocess.TimeoutExpired) as error:
+        server.end()
         return msgspec.structs.replace(empty, problem=str(error))
     clients = job(server, question, connections=4 * order.replicas, fresh=4 * order.replicas, pids=True)
     with Load(clients) as load:
