@@ -1,16 +1,19 @@
 """A service under bad bodies, and bytes that are no HTTP: what is wrong is told, the next request answered."""
 
+import contextlib
 import gzip
 import json
 import re
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from fuzz_bodies import damaged, entry, huge_shape, messages, mistaken, strings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from raw_http import parsed, request_bytes, talk
+from raw_http import DEADLINE_S, parsed, request_bytes, talk
 
 SERVED = ("Three", "--replicas", "2", "--batch", "4")
 INFER = "/v2/models/model/infer"
@@ -203,6 +206,34 @@ def statuses(back):
 @pytest.mark.parametrize("data", NO_HTTP, ids=range(len(NO_HTTP)))
 def test_what_is_no_http(unharmed, data):
     assert all(400 <= status < 500 for status in statuses(answers(unharmed, data)))
+
+
+def test_a_head_that_is_too_long(unharmed):
+    for header in (b"X: " + b"y" * 70_000, b"X: y\r\n" * 20_000):
+        answer = parsed(answers(unharmed, b"GET /v2 HTTP/1.1\r\nHost: a\r\n" + header + b"\r\n\r\n"))
+        assert answer.status == 431
+        assert answer.error == "the request line and the headers have more than 65536 bytes, which are taken at most"
+
+
+def test_a_head_without_an_end(unharmed):
+    where = urlsplit(unharmed.url)
+    with socket.create_connection((where.hostname, where.port), timeout=DEADLINE_S) as connection:
+        connection.sendall(b"GET /v2 HTTP/1.1\r\nHost: a\r\nX: ")
+        sent = 0
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # it hangs up
+            while sent < 100_000_000:
+                sent += connection.send(b"y" * 100_000)
+    assert sent < 100_000_000
+
+
+@pytest.mark.parametrize("name", [b"Upgrade", b"upgrade", b"UPGRADE"])
+def test_the_body_of_a_request_for_another_protocol_is_not_lost(unharmed, name):
+    """As Java's HTTP client sends it, and curl --http2."""
+    asks = b"Connection: Upgrade, HTTP2-Settings\r\n" + name + b": h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    text = RIGHT.replace(b"Connection: close\r\n", asks)
+    back = talk(unharmed.url, text + RIGHT)
+    assert statuses(back) == [200] * 2, back
+    assert back.count(b"[[2.0,4.0,6.0]]") == 2
 
 
 def test_a_request_for_another_protocol_is_answered_as_a_plain_one(unharmed):

@@ -70,6 +70,7 @@ class Front:
             return
         call = Call(scope["method"], scope["path"], dict(scope["headers"]), receive, send)
         try:
+            _check_host(scope)
             answer = await self._handle(call)
         except BadRequestError as error:
             answer = told(error.status, {"error": str(error)})
@@ -324,6 +325,13 @@ async def _event(send: Send, data: bytes, *, name: bytes = b"") -> None:
 def _stream_head(version: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), *version]
     return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+def _check_host(scope: Scope) -> None:
+    """RFC 9112, section 3.2. What has several may mean another one to a proxy in front of this."""
+    hosts = sum(name == b"host" for name, _ in scope["headers"])
+    if hosts != 1 and scope["http_version"] != "1.0":
+        raise BadRequestError(f"the request has {hosts} Host headers; expected one")
 
 
 def _wrong_method(call: Call, *right: str) -> Answer:

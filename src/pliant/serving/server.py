@@ -17,6 +17,7 @@ import uvicorn
 import uvloop
 
 from pliant.serving.front import Front
+from pliant.serving.http_protocol import HttpProtocol
 from pliant.serving.line import Line
 from pliant.serving.service import Service
 from pliant.wire.service_api import RouterReport, ServiceSpec, read_spec
@@ -38,7 +39,7 @@ async def serve(spec: ServiceSpec, directory: Path, *, listening: socket.socket)
     service = Service(spec, directory)
     # No WebSockets: whoever asks for one gets what a plain request gets, and not the 500 of an unanswered handshake.
     config = uvicorn.Config(
-        Front(service), http="httptools", ws="none", lifespan="off", log_level="warning", access_log=False,
+        Front(service), http=HttpProtocol, ws="none", lifespan="off", log_level="warning", access_log=False,
         timeout_keep_alive=60, backlog=2048,
     )  # fmt: skip
     server = _Server(config)
