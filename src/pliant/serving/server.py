@@ -39,8 +39,8 @@ async def serve(spec: ServiceSpec, directory: Path, *, listening: socket.socket)
     service = Service(spec, directory)
     # No WebSockets: whoever asks for one gets what a plain request gets, and not the 500 of an unanswered handshake.
     config = uvicorn.Config(
-        Front(service), http=HttpProtocol, ws="none", lifespan="off", log_level="warning", access_log=False,
-        timeout_keep_alive=60, backlog=2048,
+        Front(service), http=HttpProtocol, ws="none", lifespan="off", proxy_headers=False, log_level="warning",
+        access_log=False, timeout_keep_alive=60, backlog=2048,
     )  # fmt: skip
     server = _Server(config)
     ending = service.ending
