@@ -2,13 +2,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from comm_helpers import mesh
-from hypothesis import settings
 
 from pliant.comm.mesh import MeshGroup
-
-# Machines are shared and slow at times: examples have no deadline of their own, tests have.
-settings.register_profile("pliant", deadline=None)
-settings.load_profile("pliant")
 
 
 @pytest.fixture

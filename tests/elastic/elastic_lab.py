@@ -13,9 +13,11 @@ from pliant.testing.launch import Launch
 from pliant.testing.processes import is_alive
 from pliant.testing.waiting import DEADLINE_S, wait_until
 
-__all__ = ["DEADLINE_S", "SCRIPTS", "BookLab", "BookedJob", "Ended", "is_alive", "wait_until"]
+__all__ = ["DEADLINE_S", "LONGEST", "SCRIPTS", "BookLab", "BookedJob", "Ended", "is_alive", "wait_until"]
 
 SCRIPTS = Path(__file__).parent / "scripts"
+LONGEST = 300
+"""Steps of the undisturbed run of train.py: jobs of fewer are compared with its beginning, so there is but this one."""
 
 
 @dataclass(frozen=True)

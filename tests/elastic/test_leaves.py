@@ -4,9 +4,9 @@ import signal
 
 import pytest
 from elastic_books import assert_exactly_once, assert_same_bits
-from elastic_lab import is_alive, wait_until
+from elastic_lab import LONGEST, is_alive, wait_until
 
-STEPS = 300
+STEPS = LONGEST
 DELAY = ("--delay", 0.04)
 
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 from elastic_books import assert_epochs_complete, assert_exactly_once, assert_same_bits
+from elastic_lab import LONGEST
 
 SIZE = 303
 MOST = 5
@@ -37,7 +38,7 @@ def check(ended, reference, plan):
 
 
 def test_grow_kill_shrink_grow(lab, tmp_path, undisturbed):
-    reference = undisturbed("train.py", "--steps", 84)
+    reference = undisturbed("train.py", "--steps", LONGEST)
     plan = [
         {"at_step": 5, "scale": 3},
         {"at_step": 25, "kill": 1},
@@ -55,7 +56,7 @@ def test_grow_kill_shrink_grow(lab, tmp_path, undisturbed):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_random_history(lab, tmp_path, undisturbed, seed):
     steps = 119
-    reference = undisturbed("train.py", "--steps", steps)
+    reference = undisturbed("train.py", "--steps", LONGEST)
     plan = random_plan(seed, steps=steps, events=7)
     print("plan:", plan)
     job = lab.run(tmp_path, "train.py", "--steps", steps, "--delay", 0.01, workers=f"2:{MOST}", start=3, plan=plan)

@@ -7,9 +7,9 @@ import time
 
 import pytest
 from elastic_books import assert_exactly_once, assert_same_bits
-from elastic_lab import is_alive, read_traces, wait_until
+from elastic_lab import LONGEST, is_alive, read_traces, wait_until
 
-STEPS = 300
+STEPS = LONGEST
 
 
 @pytest.fixture

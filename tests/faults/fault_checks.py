@@ -1,9 +1,9 @@
 """The measure of all fault tests: the bits of the undisturbed run after every step, every sample used once."""
 
 from elastic_books import Trace, assert_exactly_once, assert_same_bits
-from elastic_lab import BookedJob, Ended
+from elastic_lab import LONGEST, BookedJob, Ended
 
-STEPS = 300
+STEPS = LONGEST
 
 
 def check(ended: Ended, reference: Trace, *, lost: list[str], ahead: int = 0, how: str = "SIGKILL") -> dict[str, dict]:

@@ -3,12 +3,12 @@
 import pytest
 from chaos_relay import ChaosRelay
 from elastic_books import assert_same_bits
-from elastic_lab import wait_until
+from elastic_lab import LONGEST, wait_until
 
 from pliant.config import Home
 from pliant.wire.address import read_address, write_address
 
-STEPS = 300
+STEPS = LONGEST
 
 
 @pytest.fixture

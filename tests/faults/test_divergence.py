@@ -2,6 +2,7 @@
 
 import pytest
 from elastic_books import assert_same_bits
+from elastic_lab import LONGEST
 
 EVERY = 10
 AT = 12
@@ -41,7 +42,7 @@ def test_a_worker_that_diverges_stops_the_job(lab, tmp_path, plant, workers, sai
 
 def test_workers_that_come_and_go_are_no_divergence(lab, tmp_path, undisturbed):
     """Compared before every single step, through a join, a kill, a replacement, and a leave."""
-    reference = undisturbed("train.py", "--steps", 70)
+    reference = undisturbed("train.py", "--steps", LONGEST)
     plan = [
         {"at_step": 3, "scale": 3},
         {"at_step": 20, "kill": 1},

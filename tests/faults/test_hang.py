@@ -6,12 +6,12 @@ import time
 
 import pytest
 from elastic_books import assert_same_bits
-from elastic_lab import is_alive, wait_until
+from elastic_lab import LONGEST, is_alive, wait_until
 
 from pliant.processes import process_state
 from pliant.timeouts import Timeouts
 
-STEPS = 300
+STEPS = LONGEST
 PATIENCE_S = 2.5
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from elastic_books import assert_same_bits
-from elastic_lab import BookLab, is_alive, wait_until
+from elastic_lab import LONGEST, BookLab, is_alive, wait_until
 from net_lab import Net, require
 
-STEPS = 300
+STEPS = LONGEST
 PATIENCE_S = 3.0
 HERE = Path(__file__).parent
 

@@ -1,8 +1,9 @@
 """A slow worker is no hung one: it stays, gets fewer shards by and by, and the bits are the same."""
 
 from elastic_books import assert_exactly_once, assert_same_bits
+from elastic_lab import LONGEST
 
-STEPS = 300
+STEPS = LONGEST
 PATIENCE_S = 1.0
 SHARD_S = 0.05
 """With half of 8 shards, a worker 6 times slower takes longer for a step than the patience."""

@@ -1,5 +1,8 @@
 """Requests of different shapes as one batch, and apart again: nothing of a neighbour or of the padding is left."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
@@ -139,6 +142,26 @@ def test_a_split_that_forgets_one():
     model = model_of(split=lambda self, result, requests: [result], collate=lambda self, requests: requests[0])
     with pytest.raises(ValueError, match="was given 2 requests, and returned 1 answers"):
         answers_of(model, [{"x": torch.ones(1, 1)}] * 2, signature_of(model))
+
+
+def test_the_example_of_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    tagger, clouds = re.findall(r"```python\n((?:# tagger.py|class Clouds).*?)```", page, re.S)
+    names = {"torch": torch, "pliant": pliant}
+    exec(tagger, names)
+    exec(clouds, names)
+    model, requests = names["Tagger"](), [{"tokens": torch.full((1, n), n)} for n in (3, 40, 64)]
+    model.load()
+    with torch.inference_mode():
+        together = answers_of(model, requests[1:], signature_of(model))
+        for request, answer in zip(requests[1:], together, strict=True):
+            (alone,) = answers_of(model, [request], signature_of(model))
+            assert alone["tags"].shape == (1, request["tokens"].shape[1], 9)
+            torch.testing.assert_close(answer, alone)
+    model = names["Clouds"]()
+    model.net = torch.nn.Linear(3, 16)
+    answers = answers_of(model, [{"points": torch.rand(2, 5, 3)}, {"points": torch.rand(1, 7, 3)}], signature_of(model))
+    assert [answer.shape for answer in answers] == [(2, 16), (1, 16)]
 
 
 # ---------------------------------------------------------------- what a class says

@@ -2,11 +2,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from static_crew import Outcome, Template, scenarios_of
-
-settings.register_profile("pliant", deadline=None)
-settings.load_profile("pliant")
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,5 @@
+"""For all tests."""
+
 from hypothesis import settings
 
 # Machines are shared and slow at times: examples have no deadline of their own, tests have.
