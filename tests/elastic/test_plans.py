@@ -21,8 +21,7 @@ def random_plan(seed, *, steps, events):
     return plan
 
 
-def check(ended, reference, plan):
-    steps = reference.steps
+def check(ended, reference, plan, *, steps):
     assert ended.report["steps"] == steps
     assert_same_bits(ended.trace, reference)
     assert ended.report["weights_sha256"] == reference.at(steps - 1)[0]
@@ -46,7 +45,7 @@ def test_grow_kill_shrink_grow(lab, tmp_path, undisturbed):
         {"at_step": 60, "scale": 3},
     ]
     ended = lab.run(tmp_path, "train.py", "--steps", 84, "--delay", 0.01, workers="1:4", plan=plan).end()
-    check(ended, reference, plan)
+    check(ended, reference, plan, steps=84)
     assert ended.events("workers_shrunk")
     assert all(
         event["stall_s"] is not None for kind in ("workers_joined", "worker_lost") for event in ended.events(kind)
@@ -60,4 +59,4 @@ def test_random_history(lab, tmp_path, undisturbed, seed):
     plan = random_plan(seed, steps=steps, events=7)
     print("plan:", plan)
     job = lab.run(tmp_path, "train.py", "--steps", steps, "--delay", 0.01, workers=f"2:{MOST}", start=3, plan=plan)
-    check(job.end(), reference, plan)
+    check(job.end(), reference, plan, steps=steps)
