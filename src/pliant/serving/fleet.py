@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pliant.serving.links import Link, listen
+from pliant.serving.links import Link, listen_for
 from pliant.serving.template_process import TemplateProcess
-from pliant.serving.zygote import RETURN_S, Zygote
+from pliant.serving.zygote import Zygote
 from pliant.wire.replica_messages import (
     BatchAnswer,
     BatchRaised,
@@ -79,13 +78,7 @@ class Fleet:
 
     async def start(self) -> None:
         """Listen for replicas, and start the template, unless that of an earlier router comes back."""
-        self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        (self._path.parent / OVER).unlink(missing_ok=True)
-        survivors = self._path.exists()
-        self._server = await listen(self, self._path, ToRouter)
-        if survivors:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._came.wait(), RETURN_S)
+        self._server = await listen_for(self, self._path, ToRouter, came=self._came)
         if self._template is None:
             self._process.start()
 

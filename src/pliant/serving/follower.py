@@ -39,7 +39,6 @@ def first_weights(follow: Follow, directory: Path, *, say: Callable[[str], None]
             found = client.weights(follow.job, WeightsRequest(str(directory), after=status.step, wait_s=_LOOK_S))
             if found.path:
                 return found
-            status = client.job(follow.job)
             say(f"waiting for the weights of job {follow.job}: it is {status.state}, at step {status.step}")
 
 

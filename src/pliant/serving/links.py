@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 from pliant.errors import ProtocolError
 from pliant.wire.replica_messages import Frame, FrameReader, Part, encode
+from pliant.wire.service_api import OVER
 from pliant.wire.unix_path import reachable
 
 _log = logging.getLogger(__name__)
@@ -83,6 +84,24 @@ class Link(asyncio.Protocol):
         """End the connection."""
         if self._transport is not None:
             self._transport.abort()
+
+
+RETURN_S = 1.0
+"""How long a process of an earlier router, which looks for the next one ten times a second, is waited for."""
+
+
+async def listen_for(owner: LinkOwner, path: Path, kind: object, *, came: asyncio.Event) -> asyncio.Server:
+    """As :func:`listen`, in a directory that is made if need be; if an earlier router listened there, whoever talked to
+    it is waited for: ``came`` is set by the owner when they are here.
+    """
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    (path.parent / OVER).unlink(missing_ok=True)
+    survives = path.exists()
+    server = await listen(owner, path, kind)
+    if survives:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(came.wait(), RETURN_S)
+    return server
 
 
 async def listen(owner: LinkOwner, path: Path, kind: object) -> asyncio.Server:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
-from pliant.serving.links import Link, listen
+from pliant.serving.links import Link, listen_for
 from pliant.wire.replica_messages import (
     EndZygote,
     ForkTemplate,
@@ -18,14 +18,12 @@ from pliant.wire.replica_messages import (
     ZygoteHello,
     ZygoteToRouter,
 )
-from pliant.wire.service_api import OVER, ServiceSpec
+from pliant.wire.service_api import ServiceSpec
 
 _log = logging.getLogger(__name__)
 _AGAIN_S = 1.0
 _END_S = 5.0
 _TAIL_BYTES = 4000
-RETURN_S = 1.0
-"""How long a process of an earlier router, which looks for the next one ten times a second, is waited for."""
 
 
 class Forked(Protocol):
@@ -59,13 +57,7 @@ class Zygote:
 
     async def start(self) -> None:
         """Listen, and start it, unless that of an earlier router comes back."""
-        self._directory.mkdir(mode=0o700, exist_ok=True)
-        (self._directory / OVER).unlink(missing_ok=True)
-        survives = self._path.exists()
-        self._server = await listen(self, self._path, ZygoteToRouter)
-        if survives:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._came.wait(), RETURN_S)
+        self._server = await listen_for(self, self._path, ZygoteToRouter, came=self._came)
         if self._link is None:
             await self._launch()
 
@@ -159,7 +151,7 @@ class Zygote:
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         code = await process.wait()
         if self._waiting:
-            tail = self._tail()
+            tail = tail_of(self._directory / "zygote.log")
             for version in list(self._waiting):
                 del self._waiting[version]
                 self._owners.pop(version).exited(code, tail)
@@ -185,9 +177,6 @@ class Zygote:
         finally:
             os.close(descriptor)
         self._do(self._watch(self._process))
-
-    def _tail(self) -> str:
-        return tail_of(self._directory / "zygote.log")
 
 
 def tail_of(log: Path) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from pliant.errors import StateError
 from pliant.training.crew import Crew
 from pliant.training.session import Session
-from pliant.training.writing import Writer
+from pliant.training.writing import Writer, reason_of
 from pliant.transfer.checkpoint_save import Snapshot, Staging, take_snapshot, write_checkpoint
 from pliant.wire.messages import CheckpointFailed, CheckpointSkipped, CheckpointWritten
 
@@ -46,8 +47,7 @@ class Checkpoints:
         snapshot = self._snapshot()
         if snapshot is not None:
             self._writing = step
-            work = lambda: self._write(snapshot, began_s)  # noqa: E731
-            self._writer.begin(work, name=f"pliant-checkpoint-{step}")
+            self._writer.begin(partial(self._write, snapshot, began_s), name=f"pliant-checkpoint-{step}")
 
     def at_stop(self) -> None:
         """The job stops here: write one before the script is left, if this is the main worker. Blocking."""
@@ -95,6 +95,5 @@ class Checkpoints:
         )
 
     def _failed(self, step: int, error: Exception) -> None:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
         print(f"pliant: the checkpoint before step {step} could not be written: {error}", file=sys.stderr, flush=True)
-        self._crew.tell(CheckpointFailed(step=step, error=reason))
+        self._crew.tell(CheckpointFailed(step=step, error=reason_of(error)))

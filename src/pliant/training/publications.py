@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from pliant.training.crew import Crew
 from pliant.training.session import Session
-from pliant.training.writing import Writer
+from pliant.training.writing import Writer, reason_of
 from pliant.transfer.checkpoint_save import Snapshot, Staging, take_snapshot, write_snapshot
 from pliant.wire.messages import WeightsOrder, WeightsPublished
 
@@ -46,8 +47,7 @@ class Publications:
             return
         snapshot = self._snapshot(wanted)
         if snapshot is not None:
-            began_s = time.monotonic()
-            work = lambda: self._write(wanted, snapshot, began_s)  # noqa: E731
+            work = partial(self._write, wanted, snapshot, time.monotonic())
             self._writer.begin(work, name=f"pliant-weights-{step}")
 
     def at_end(self) -> None:
@@ -93,5 +93,4 @@ class Publications:
             self._crew.tell(WeightsPublished(directory, snapshot.step, str(path), size_bytes, seconds))
 
     def _failed(self, directory: str, step: int, error: Exception) -> None:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
-        self._crew.tell(WeightsPublished(directory, step, error=reason))
+        self._crew.tell(WeightsPublished(directory, step, error=reason_of(error)))

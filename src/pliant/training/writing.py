@@ -11,6 +11,11 @@ _NICENESS = 5
 """Training comes first, but with all processors busy the writer gets its share nevertheless."""
 
 
+def reason_of(error: Exception) -> str:
+    """Why something could not be written, in a line: what the system says of it where it does."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+
+
 class Writer:
     """One piece of work at a time. For one thread, beside the one that it starts."""
 
