@@ -55,7 +55,7 @@ storm: $(READY)
 	@$(BIN)/python -m benchmarks.storm $(if $(N),--faults $(N)) $(STORM_ARGS)
 
 lint: $(READY)
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff check --no-cache .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports

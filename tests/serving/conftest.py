@@ -1,40 +1,10 @@
 """Services as real processes; whatever they leave behind fails the test."""
 
-import contextlib
-import os
-import signal
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from service_lab import MARK, MODELS, Service
-
-from pliant.testing.processes import processes_with
-
-
-@contextlib.contextmanager
-def services(directory: Path) -> Iterator[Callable[..., Service]]:
-    """A function that starts one; all are ended with the block."""
-    mark, started = uuid.uuid4().hex, []
-
-    def start(target: str, *options: str, home: Path | None = None) -> Service:
-        path = target if "." in target else f"{MODELS}:{target}"
-        own = directory / f"service{len(started)}"
-        own.mkdir()
-        started.append(Service(own, mark, path, *options, home=home))
-        return started[-1]
-
-    yield start
-    for service in started:
-        service.close()
-    deadline_s = time.monotonic() + 15
-    while (left := processes_with(f"{MARK}={mark}")) and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert not left, f"leaked processes: {left}"
+from service_lab import Service, services
 
 
 @pytest.fixture

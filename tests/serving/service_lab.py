@@ -1,10 +1,14 @@
 """A service as a real process, and requests to it."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from pliant.testing import waiting
+from pliant.testing.processes import processes_with
 
 DEADLINE_S = 60.0
 MARK = "SERVICE_TEST_MARK"
@@ -169,3 +174,26 @@ class Service:
         self._errors.close()
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+@contextlib.contextmanager
+def services(directory: Path) -> Iterator[Callable[..., Service]]:
+    """A function that starts one; all are ended with the block."""
+    mark, started = uuid.uuid4().hex, []
+
+    def start(target: str, *options: str, home: Path | None = None) -> Service:
+        path = target if "." in target else f"{MODELS}:{target}"
+        own = directory / f"service{len(started)}"
+        own.mkdir()
+        started.append(Service(own, mark, path, *options, home=home))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.close()
+    deadline_s = time.monotonic() + 15
+    while (left := processes_with(f"{MARK}={mark}")) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, f"leaked processes: {left}"

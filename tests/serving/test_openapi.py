@@ -8,9 +8,9 @@ from pathlib import Path
 
 import jsonschema_rs
 import pytest
-from conftest import services
 from hypothesis import given
 from hypothesis import strategies as st
+from service_lab import services
 from service_models import DATATYPES
 
 from pliant.serving.openapi import docs_page, openapi
