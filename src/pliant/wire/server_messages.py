@@ -1,0 +1,86 @@
+"""What parameter servers, workers and the coordinator say to each other about who holds which slot.
+
+A *slot* is the unit in which servers hold state: one of :data:`SLOTS` parts of the dense parameters and of every
+table (docs/design/0007). Servers speak over the WebSocket ``/v1/servers``; workers get :class:`PlaceSlots` on theirs.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from pliant.wire.messages import Message, Misbehave, Refused, Retire, StillHere, Taken
+
+SLOTS = 64
+"""Of every job: enough to balance a few dozen servers, few enough to be told of one by one."""
+
+
+class SlotPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who holds one slot. ``holders``: servers with all of it, the primary first. ``filling``: who is being sent it."""
+
+    holders: list[str]
+    filling: list[str] = []
+
+
+class ServerAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a server listens: a ZeroMQ endpoint."""
+
+    server: str
+    endpoint: str
+
+
+class PlaceSlots(Message, frozen=True):
+    """To workers and servers: from now on this placement holds. ``slots`` has one entry for each slot, in order."""
+
+    version: int
+    slots: list[SlotPlace]
+    servers: list[ServerAddress]
+
+
+class ServerHello(Message, frozen=True):
+    """First frame of a server, as soon as its endpoint listens; again after a reconnect."""
+
+    job: str
+    server: str
+    pid: int
+    endpoint: str
+    version: int = 0
+    """Of the newest placement that it knows."""
+    launch: str = ""
+
+
+class ServerWelcome(Message, frozen=True):
+    """Answer to ``ServerHello``."""
+
+    patience_s: float
+
+
+class SlotsFilled(Message, frozen=True):
+    """Server: it has all of these slots, which placement ``version`` had it be sent, and every command since."""
+
+    version: int
+    slots: list[int]
+
+
+class ServerProgress(Message, frozen=True):
+    """Server, at most a few times a second, for the status."""
+
+    size_bytes: int
+    """Of parameters, optimizer state and rows held here."""
+    rows: int = 0
+    updates: int = 0
+    """Newest update that has been applied."""
+    dropped: int = 0
+    """Frames that were malformed or from strangers."""
+
+
+class ServerFailed(Message, frozen=True):
+    """The script raised before ``pliant.join``, or what a worker asked cannot be done (an optimizer that cannot be
+    cut in slices). Nothing to retry: the job ends.
+    """
+
+    error: str
+    traceback: str = ""
+
+
+ServerToCoordinator = ServerHello | SlotsFilled | ServerProgress | ServerFailed | StillHere
+CoordinatorToServer = ServerWelcome | PlaceSlots | Retire | Misbehave | Taken | Refused
