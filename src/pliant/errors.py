@@ -35,6 +35,10 @@ class CheckpointError(PliantError):
     """A checkpoint is damaged, incomplete, or cannot be read or written."""
 
 
+class MemoryLimitError(PliantError):
+    """More would have been held in memory than a limit allows; it was refused before anything changed."""
+
+
 class ConnectionLostError(PliantError):
     """A peer or the coordinator is gone. Internal: recovery handles it, users never see it raised."""
 
