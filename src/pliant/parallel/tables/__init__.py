@@ -1,0 +1,8 @@
+"""Embedding tables of any key space: the rows that a parameter server holds, and the arithmetic of workers' lookups.
+
+NumPy and torch only; no sockets, no threads. A :class:`~pliant.parallel.tables.row_store.RowStore` has the rows of one
+table on one server: a :class:`~pliant.parallel.tables.row_index.RowIndex` from ids to positions, and arenas of memory
+in which a row lies at its position.
+
+Measured beside ``torch.nn.EmbeddingBag``: see the package's benchmark.
+"""
