@@ -10,6 +10,9 @@ JobName = NewType("JobName", str)
 WorkerId = NewType("WorkerId", str)
 """``w1``, ``w2``, ...: unique within a job and never used again, also after the worker is gone."""
 
+ServerId = NewType("ServerId", str)
+"""``s1``, ``s2``, ...: a parameter server; unique within a job and never used again, also after it is gone."""
+
 NodeId = NewType("NodeId", str)
 """A machine, as named by its agent."""
 
