@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 def home_dir() -> Path:
@@ -34,7 +35,7 @@ class Home:
         return self.path / "journal.sqlite"
 
     def job(self, name: str) -> Path:
-        """Logs of a job: ``w1.log``, ..., ``agent.log``."""
+        """Logs of a job: ``w1.log``, ..., ``s1.log``, ..., ``agent.log``."""
         return self.path / "jobs" / name
 
     def service(self, name: str) -> Path:
@@ -59,3 +60,5 @@ class WorkerSpec:
     """Which start of a job of this name the worker belongs to (``JobSpec.launch``)."""
     host: str = "127.0.0.1"
     """Address on which the worker's mesh listens."""
+    role: Literal["worker", "server"] = "worker"
+    """A parameter server runs the same script, as far as :func:`pliant.join`."""

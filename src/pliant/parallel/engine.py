@@ -19,7 +19,7 @@ from pliant.parallel.buffer_exchange import BufferExchange
 from pliant.parallel.buffers import BufferTracker
 from pliant.parallel.divergence_plan import Check
 from pliant.parallel.hooks import GradientHooks
-from pliant.parallel.layout import Layout, in_use
+from pliant.parallel.layout import Layout, in_use, trained
 from pliant.parallel.partials import Collector, FlatCollector, ListCollector, Partials, scaled
 from pliant.parallel.pass_messages import Flags, Post, Pre, pack_bits, union_bits
 from pliant.parallel.reduce import Reduction, mean_factor, mean_loss
@@ -115,7 +115,7 @@ class PassEngine:
         partials = self._current_partials()
         if partials.flats:  # inherited after a crash: its sums are made when it is closed
             return
-        if group is not None and group.size > 1:
+        if group is not None and self._has_peers(group):
             reduction = self._new_reduction(group, {**self._state.scales, shard: scale})
             held = {*self._state.scales, shard}
             self._collector = FlatCollector(partials, shard, held, reduction.bucket_ready)
@@ -145,7 +145,7 @@ class PassEngine:
         Raises:
             ConnectionLostError: a member is gone. The partial sums are kept; ``full`` says if the gradient is here.
         """
-        if group.size == 1:
+        if not self._has_peers(group):
             return self._alone(flags)
         post = Post(self._loss_values(), pack_bits(self._current_partials().present), self.buffers.changed(), flags)
         running, self._running = self._running, None
@@ -184,8 +184,7 @@ class PassEngine:
             ):
                 param.grad = base
             return
-        for index, param in enumerate(partials.layout.params):
-            param.grad = self._mean(index) if result.present[index] else None
+        self._place_means(result)
         for param, base in zip(partials.layout.params, self._state.base, strict=False):
             if base is not None:
                 param.grad = base if param.grad is None else base.add_(param.grad)
@@ -221,14 +220,16 @@ class PassEngine:
 
     # ------------------------------------------------------------------ parts
 
+    def _has_peers(self, group: Group) -> bool:
+        """The sums have to go somewhere else."""
+        return group.size > 1
+
+    def _place_means(self, result: PassResult) -> None:
+        for index, param in enumerate(self._current_partials().layout.params):
+            param.grad = self._mean(index) if result.present[index] else None
+
     def _use_parameters(self) -> None:
-        named: list[tuple[str, nn.Parameter]] = []
-        seen: set[int] = set()
-        for label, model in self._models.items():
-            for name, param in model.named_parameters():
-                if param.requires_grad and id(param) not in seen:
-                    seen.add(id(param))
-                    named.append((f"{label}.{name}", param))
+        named = trained(self._models)
         if self._layout is None or not self._layout.matches([param for _, param in named]):
             self._hooks.remove()
             self._layout = Layout(named)
@@ -242,23 +243,28 @@ class PassEngine:
 
     def _new_reduction(self, group: Group, scales: dict[int, float]) -> Reduction:
         partials = self._current_partials()
-        assert self._staging is not None
-        if self._results is None or any(in_use(flat) for flat in self._results):
-            self._results = partials.layout.new_flats()  # never overwrite a gradient that the script has kept
         held, state = sorted(scales), self._state
         weights = [scales[shard] for shard in held]
         body = b"" if state.check is None else state.check.body
         self._exchange = BufferExchange(self.buffers, self.shards)
-        self._reduction = Reduction(
+        self._reduction = self._reduction_over(
+            group, partials, Pre(state.number, partials.layout.fingerprint, held, weights, body)
+        )
+        return self._reduction
+
+    def _reduction_over(self, group: Group, partials: Partials, pre: Pre) -> Reduction:
+        assert self._staging is not None
+        if self._results is None or any(in_use(flat) for flat in self._results):
+            self._results = partials.layout.new_flats()  # never overwrite a gradient that the script has kept
+        return Reduction(
             group,
             partials,
-            pre=Pre(state.number, partials.layout.fingerprint, held, weights, body),
+            pre=pre,
             exchange=self._exchange,
             results=self._results,
             staging=self._staging,
-            check=state.check,
+            check=self._state.check,
         )
-        return self._reduction
 
     def _settle(self, running: Future[None]) -> None:
         error = running.exception()

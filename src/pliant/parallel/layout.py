@@ -9,7 +9,7 @@ worker.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -97,6 +97,18 @@ class Layout:
             close(dtype)
         self.slots = [places[index] for index in range(len(self.params))]
         self.buckets = [BucketSpec(dtype, numel, tuple(members)) for dtype, numel, members in closed]
+
+
+def trained(models: Mapping[str, torch.nn.Module]) -> list[tuple[str, torch.nn.Parameter]]:
+    """All parameters that require gradients, by name, each once."""
+    named: list[tuple[str, torch.nn.Parameter]] = []
+    seen: set[int] = set()
+    for label, model in models.items():
+        for name, param in model.named_parameters():
+            if param.requires_grad and id(param) not in seen:
+                seen.add(id(param))
+                named.append((f"{label}.{name}", param))
+    return named
 
 
 def in_use(flat: torch.Tensor) -> bool:

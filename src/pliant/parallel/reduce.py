@@ -103,6 +103,8 @@ class Reduction:
             DivergedError, ProtocolError: members disagree about the pass or who holds which shard.
         """
         self._send_all(PRE, _ENCODE(self.pre))
+        if not self._peers:
+            self._all_said()
         self.group.drive(self, self._advance)
 
     def wants(self, peer: int) -> bool:
@@ -149,20 +151,26 @@ class Reduction:
         while self._posted < len(self._ready) and self._ready[self._posted]:
             self._post_parts(self._posted)
             self._posted += 1
-        if len(self._nodes) == self.group.size:
-            for bucket in range(self._posted):
-                if not self._folded[bucket] and len(self._parts[bucket]) == self._expected:
-                    self._fold(bucket)
+        self._fold_ready()
         if self._post is not None and not self._post_sent:
             self.posts[self.group.rank] = self._post
             self._send_all(POST, _ENCODE(self._post))
             self._post_sent = True
         self._advance_buffers()
-        complete = self._buffers_done and all(self._folded) and not self._results_left
-        if complete and not self._ack_sent:
+        if self._buffers_done and self._gradient_complete() and not self._ack_sent:
             self.full = self._ack_sent = True
             self._send_all(ACK, b"")
         return self._ack_sent and len(self._acks) == len(self._peers)
+
+    def _fold_ready(self) -> None:
+        if len(self._nodes) < self.group.size:
+            return
+        for bucket in range(self._posted):
+            if not self._folded[bucket] and len(self._parts[bucket]) == self._expected:
+                self._fold(bucket)
+
+    def _gradient_complete(self) -> bool:
+        return all(self._folded) and not self._results_left
 
     def _post_parts(self, bucket: int) -> None:
         mine = self._nodes[self.group.rank]
@@ -221,8 +229,11 @@ class Reduction:
         self.held_by[peer] = list(pre.held)
         self._checks[peer] = pre.check
         self.scales.update(zip(pre.held, pre.scales, strict=True))
-        if len(self._nodes) < self.group.size:
-            return
+        if len(self._nodes) == self.group.size:
+            self._all_said()
+
+    def _all_said(self) -> None:
+        """Everybody's PRE is here."""
         counted = sum(node[1] - node[0] for nodes in self._nodes.values() for node in nodes)
         if counted != self._shards or sorted(self.scales) != list(range(self._shards)):
             raise DivergedError(f"the members hold shards {sorted(self.scales)} of {self._shards}, {counted} in all")

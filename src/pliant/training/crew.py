@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from pliant.comm.base import Group
 from pliant.comm.mesh import MeshGroup
 from pliant.parallel.pass_messages import Flags
+from pliant.parallel.servers.client import ServersClient
+from pliant.parallel.servers.conversation import Beginner
 from pliant.wire.messages import GenerationKind, JobRules, WeightsOrder, WorkerReady
 
 
@@ -130,6 +132,14 @@ class Crew(Protocol):
         """The script has made its job."""
         ...
 
+    def check_end(self) -> None:
+        """Raise JobStopped if this worker's part in the job is over."""
+        ...
+
+    def servers(self, begin: Beginner, *, check: Callable[[], None]) -> ServersClient:
+        """The way to the parameter servers, with that strategy; called once. Waiting calls call ``check``."""
+        ...
+
 
 class SoloCrew:
     """One worker alone, without a coordinator: ``python train.py``."""
@@ -202,6 +212,13 @@ class SoloCrew:
 
     def register(self, job: Any) -> None:
         """Nobody asks."""
+
+    def check_end(self) -> None:
+        """It is over when the script ends."""
+
+    def servers(self, begin: Beginner, *, check: Callable[[], None]) -> ServersClient:
+        """There are none."""
+        raise AssertionError("a plain script has no parameter servers")
 
 
 _ambient: Callable[[], Crew] = SoloCrew

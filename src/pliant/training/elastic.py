@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ from pliant.comm.handshake import job_key
 from pliant.comm.isolation import cut_off
 from pliant.comm.listener import MeshListener
 from pliant.comm.mesh import MeshGroup
+from pliant.comm.post.post import PostOptions, ZmqPost
 from pliant.config import Home, WorkerSpec
 from pliant.errors import GenerationOverError, UsageError
 from pliant.parallel.pass_messages import Flags
+from pliant.parallel.servers.client import ServersClient
+from pliant.parallel.servers.conversation import Beginner
+from pliant.parallel.servers.letters import AnyLetter
 from pliant.timeouts import DEFAULT_PATIENCE_S
 from pliant.training.groups import LOOK_S, Groups
 from pliant.training.session import JobStopped
@@ -43,6 +48,7 @@ from pliant.wire.messages import (
     WorkerLeaving,
     WorkerReady,
 )
+from pliant.wire.server_messages import PlaceSlots
 from pliant.wire.socket import ControlSocket
 
 NEW_WAIT_S = 5 * LOOK_S
@@ -67,7 +73,11 @@ class ElasticCrew:
         self._calls: dict[int, tuple[str, Any]] = {}
         self._stop = self._isolated = False
         self._looked_s = self._alone_since_s = time.monotonic()
-        self._listener = MeshListener(job=spec.job, worker=spec.worker, key=job_key(token, spec.job), host=spec.host)
+        self._key = job_key(token, spec.job)
+        self._placement: PlaceSlots | None = None
+        self._post: ZmqPost[AnyLetter] | None = None
+        self._client: ServersClient | None = None
+        self._listener = MeshListener(job=spec.job, worker=spec.worker, key=self._key, host=spec.host)
         self.groups = Groups(self._listener, patience_s=DEFAULT_PATIENCE_S, send=self.tell, check=self._check_alive)
         find_url = workers_url(Home(Path(spec.home)))
         self._socket: ControlSocket[CoordinatorToWorker] = ControlSocket(
@@ -211,8 +221,28 @@ class ElasticCrew:
         with self._changed:
             self._changed.wait_for(lambda: self.retired is not None, self.groups.timeouts.dismissal_s)
 
+    def check_end(self) -> None:
+        """Raise JobStopped if this worker's part in the job is over."""
+        self.groups.check()
+
+    def servers(self, begin: Beginner, *, check: Callable[[], None]) -> ServersClient:
+        """The way to the parameter servers; made once."""
+        timeouts = self.groups.timeouts
+        options = PostOptions(self._key, timeouts=timeouts)
+        self._post = ZmqPost(self.worker, decoder=msgspec.msgpack.Decoder(AnyLetter), options=options)
+        client = ServersClient(self._post, begin=begin, check=check, again_s=timeouts.patience_s)
+        with self._changed:
+            self._client = client
+            if self._placement is not None:
+                client.placed(self._placement)
+        return client
+
     def close(self) -> None:
         """Deliver what is queued, then close everything."""
+        if self._client is not None:
+            self._client.close()
+        if self._post is not None:
+            self._post.close()
         self._socket.close()
         self.groups.close()
         self._listener.close()
@@ -249,6 +279,8 @@ class ElasticCrew:
                     self._changed.notify_all()
             case Misbehave():
                 self._misbehave(message)
+            case PlaceSlots():
+                self._placed(message)
             case PublishWeights():
                 self.orders = message.orders
             case StopJob():
@@ -258,6 +290,13 @@ class ElasticCrew:
                     self.retired = message.reason
                     self._changed.notify_all()
                 self.groups.end(JobStopped(message.reason))
+
+    def _placed(self, placement: PlaceSlots) -> None:
+        with self._changed:
+            self._placement = placement
+            client = self._client
+        if client is not None:
+            client.placed(placement)
 
     def _misbehave(self, fault: Misbehave) -> None:
         if fault.slow is not None:

@@ -154,6 +154,13 @@ class Groups:
             self.stateful = True
             self.entered = group.generation
 
+    def check(self) -> None:
+        """Raise what has ended this worker's part in the job, if anything has."""
+        with self._changed:
+            if self._ended is not None:
+                raise self._ended
+        self._check()
+
     def broke(self, group: Group, error: Exception) -> None:
         """The main thread lost a peer: shut the group and tell the coordinator, unless it knows."""
         with self._changed:

@@ -22,6 +22,7 @@ from pliant.training.guards import checked_tracked, guard_optimizers
 from pliant.training.passes import LiveStep, OnNonFinite, RehearsalStep, StepRules
 from pliant.training.progress import Progress
 from pliant.training.publications import Publications
+from pliant.training.served import Served
 from pliant.training.session import JobStopped, Session
 from pliant.training.step import Step
 from pliant.training.trace import Recorder
@@ -51,6 +52,7 @@ class Job:
         self._sources: dict[Loader, Source] = {}
         self._epochs: dict[Loader, int] = {}
         """Epochs begun; by the loader itself, because an ``id`` is used again once a loader is gone."""
+        self._served: Served | None = None
         self._live: LiveStep | None = None
         self._recorder: Recorder | None = None
         guard_optimizers(tracked, lambda: self._live.where() if self._live is not None else None)
@@ -254,9 +256,16 @@ class Job:
     def _engine(self, shards: int) -> PassEngine:
         if shards not in self._engines:
             models = {name: item for name, item in self._tracked.items() if isinstance(item, nn.Module)}
-            engine = self._engines[shards] = PassEngine(models, shards)
+            served = self._served_by()
+            engine = self._engines[shards] = PassEngine(models, shards) if served is None else served.engine(shards)
             self.session.on_new_group.append(engine.shrink)
         return self._engines[shards]
+
+    def _served_by(self) -> Served | None:
+        """The parameter servers, if the job has any."""
+        if self._served is None and self.session.crew.rules.strategy == "parameter-server":
+            self._served = self.session.served = Served(self.session, self.session.crew.servers)
+        return self._served
 
     def _source(self, loader: Loader) -> Source:
         if loader not in self._sources:

@@ -169,7 +169,8 @@ class LiveStep:
         number = session.position.step
         if step.passes or not every or not number or number % every or session.size == 1:
             return None
-        entries = state_digests(session.tracked)
+        with session.own_state():
+            entries = state_digests(session.tracked)
         return Check(entries, step=number, agreed=session.position.agreed, worker_of=session.worker_of)
 
     def _one_shard(self, step: Step, shard: int, *, last: bool) -> Iterator[Any]:

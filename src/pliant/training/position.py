@@ -19,6 +19,8 @@ class Position:
         step_of_epoch: the same, within the epoch.
         samples: samples in committed steps.
         loss: of the last committed step.
+        updates: optimizer steps that parameter servers have done.
+        began_at: what ``updates`` was when the servers of this run got their first state.
         agreed: the step before which all workers' states were compared the last time, and found equal.
         ended: kind and result of every call that has ended.
     """
@@ -31,6 +33,8 @@ class Position:
     step_of_epoch: int = 0
     samples: int = 0
     loss: float | None = None
+    updates: int = 0
+    began_at: int = 0
     agreed: int | None = None
     ended: list[tuple[str, Any]] = field(default_factory=list)
 

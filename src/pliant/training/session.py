@@ -11,7 +11,7 @@ finished.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -62,6 +62,14 @@ class Attempt(Protocol):
         ...
 
 
+class Elsewhere(Protocol):
+    """Some of the state of what is tracked is not in this process."""
+
+    def as_it_is(self) -> AbstractContextManager[None]:
+        """Within, ``state_dict`` gives what is here."""
+        ...
+
+
 class Session:
     """Main thread only."""
 
@@ -76,6 +84,8 @@ class Session:
         """This worker's part is over: the script is being left."""
         self.on_new_group: list[Callable[[], None]] = []
         self.meter = PaceMeter()
+        self.served: Elsewhere | None = None
+        """Parameter servers hold the optimizers' state."""
         self.on_stop: list[Callable[[], None]] = []
         """Called at the boundary where the job stops, before the script is left."""
         self.restored_step = -1
@@ -179,6 +189,11 @@ class Session:
             self.leaving = True
             raise
 
+    def check_end(self) -> None:
+        """Raise JobStopped if this worker's part in the job is over."""
+        with self._noting_the_end():
+            self.crew.check_end()
+
     def load_pending(self) -> None:
         """A newcomer has reached the place in the script where the job is: take on its state."""
         if self._pending is None:
@@ -251,6 +266,8 @@ class Session:
         if self._pending is None:
             self._pending = load_checkpoint(checkpoint)
             self.position = Position.from_state(self._pending["position"])
+            self.position.began_at = self.position.updates
+            self._pending = {**self._pending, "position": self.position.as_state()}
             self.restored_step = self.position.step
 
     def _take_deal(self, synced: Synced, attempt: Attempt | None) -> None:
@@ -267,13 +284,14 @@ class Session:
                 mine = sorted([*mine, *kept])
         self._deals[decision.in_flight] = mine
 
+    @contextmanager
+    def own_state(self) -> Iterator[None]:
+        """Within, the state of what is tracked is what is here: parameter servers are not asked for theirs."""
+        with nullcontext() if self.served is None else self.served.as_it_is():
+            yield
+
     def _capture(self) -> Encoded:
-        value = (
-            self._pending
-            if self._pending is not None
-            else {
-                "tracked": capture(self.tracked),
-                "position": self.position.as_state(),
-            }
-        )
-        return encode(value)
+        if self._pending is not None:
+            return encode(self._pending)
+        with self.own_state():
+            return encode({"tracked": capture(self.tracked), "position": self.position.as_state()})

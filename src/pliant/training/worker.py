@@ -10,7 +10,6 @@ import os
 import runpy
 import signal
 import sys
-import traceback
 from pathlib import Path
 from types import FrameType
 
@@ -18,10 +17,12 @@ import torch
 from torch import nn
 
 from pliant.config import Home, WorkerSpec
-from pliant.errors import DivergedError, PliantError, UsageError
+from pliant.errors import DivergedError, UsageError
+from pliant.training import server
 from pliant.training.crew import set_ambient
 from pliant.training.elastic import ElasticCrew
 from pliant.training.session import JobStopped
+from pliant.training.tracebacks import script_traceback
 from pliant.transfer.fingerprint import weights_sha256
 from pliant.wire.messages import WorkerFailed, WorkerFinished
 from pliant.wire.token import read_token
@@ -33,7 +34,10 @@ NEVER_TRAINED = (
 
 
 def run(spec: WorkerSpec) -> None:
-    """Run ``spec.script`` to its end, and leave with the exit code (SystemExit)."""
+    """Run ``spec.script`` to its end, or serve parameters for it, and leave with the exit code (SystemExit)."""
+    if spec.role == "server":
+        server.run(spec)
+        return
     torch.set_num_threads(spec.threads)
     crew = ElasticCrew(spec, pid=os.getpid(), token=read_token(Home(Path(spec.home)).token))
     set_ambient(lambda: crew)
@@ -59,10 +63,10 @@ def _run_script(spec: WorkerSpec, crew: ElasticCrew) -> int:
             return _failed(crew, leave, f"the script left with exit code {leave.code}\n")
     except BaseException as error:
         if crew.rehearsing:  # on a model that the job has nothing to do with: no fault of the script
-            text = _script_traceback(error, spec.script)
+            text = script_traceback(error, spec.script)
             print(f"{spec.worker}: the rehearsal failed\n{text}", file=sys.stderr, end="", flush=True)
             crew.leave_rehearsal(f"{type(error).__name__}: {error}")
-        return _failed(crew, error, _script_traceback(error, spec.script))
+        return _failed(crew, error, script_traceback(error, spec.script))
     if crew.retired is not None:
         return 0
     if not crew.stateful:
@@ -99,19 +103,6 @@ def _failed(crew: ElasticCrew, error: BaseException, text: str) -> int:
         crew.tell(WorkerFailed(f"{type(error).__name__}: {error}", traceback=text, steps=steps, samples=samples))
     print(text, file=sys.stderr, end="")
     return SCRIPT_RAISED
-
-
-def _script_traceback(error: BaseException, script: str) -> str:
-    """The traceback from the user's script on; for our own errors without our frames below it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = str(Path(script))
-    first = next((index for index, frame in enumerate(frames) if frame.filename == own), 0)
-    shown = frames[first:]
-    if isinstance(error, PliantError):
-        package = str(Path(__file__).parent.parent)
-        shown = traceback.StackSummary.from_list([frame for frame in shown if not frame.filename.startswith(package)])
-    head = "Traceback (most recent call last):\n"
-    return head + "".join(traceback.format_list(shown)) + "".join(traceback.format_exception_only(error))
 
 
 def _on_sigterm(crew: ElasticCrew) -> None:

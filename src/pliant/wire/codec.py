@@ -13,6 +13,7 @@ import msgspec
 from pliant.errors import ProtocolError
 from pliant.wire.agent_messages import AgentToCoordinator, CoordinatorToAgent
 from pliant.wire.messages import CoordinatorToWorker, WorkerToCoordinator
+from pliant.wire.server_talk import CoordinatorToServer, ServerToCoordinator
 
 MAX_MESSAGE_BYTES = 1 << 20
 """Largest message of a worker or an agent, and the largest body of an HTTP request."""
@@ -63,5 +64,7 @@ class Decoder(Generic[Incoming]):
 
 FROM_WORKER: Decoder[WorkerToCoordinator] = Decoder(WorkerToCoordinator)
 FROM_AGENT: Decoder[AgentToCoordinator] = Decoder(AgentToCoordinator)
+FROM_SERVER: Decoder[ServerToCoordinator] = Decoder(ServerToCoordinator)
 TO_WORKER: Decoder[CoordinatorToWorker] = Decoder(CoordinatorToWorker, limit_bytes=MAX_ANSWER_BYTES)
 TO_AGENT: Decoder[CoordinatorToAgent] = Decoder(CoordinatorToAgent, limit_bytes=MAX_ANSWER_BYTES)
+TO_SERVER: Decoder[CoordinatorToServer] = Decoder(CoordinatorToServer, limit_bytes=MAX_ANSWER_BYTES)

@@ -1,9 +1,10 @@
 """Every message of the control plane, typed. JSON on the wire, tagged with ``type``.
 
-Three conversations, all started by the other side towards the coordinator, all behind the token:
+Four conversations, all started by the other side towards the coordinator, all behind the token:
 
 * worker <-> coordinator, WebSocket ``/v1/workers``
-* agent <-> coordinator, WebSocket ``/v1/agents``
+* agent <-> coordinator, WebSocket ``/v1/agents`` (:mod:`pliant.wire.agent_messages`)
+* parameter server <-> coordinator, WebSocket ``/v1/servers`` (:mod:`pliant.wire.server_messages`)
 * command line and tools -> coordinator, plain HTTP (:mod:`pliant.wire.api`)
 
 Events are in the past tense, commands are imperative. Nothing here imports torch.
@@ -15,11 +16,10 @@ from typing import Literal
 
 import msgspec
 
+from pliant.wire.message import Message
+from pliant.wire.server_messages import PlaceSlots
+
 GenerationKind = Literal["founding", "planned", "recovery"]
-
-
-class Message(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Base of all messages; ``type`` on the wire is the class name."""
 
 
 class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,7 +71,7 @@ class GenerationEntered(Message, frozen=True):
     generation: int
     step: int
     shards: list[int]
-    shards_recomputed: list[int] = []
+    shards_recomputed: list[int] = []  # noqa: RUF012 - msgspec copies it
     bytes_received: int = 0
     bytes_sent: int = 0
 
@@ -99,7 +99,7 @@ class Interrupted(Message, frozen=True):
     generation: int
     stateful: bool
     entered: int = 0
-    missing: list[str] = []
+    missing: list[str] = []  # noqa: RUF012 - msgspec copies it
     """Members that do not answer this worker, or that it has not reached for long, while they may be well."""
 
 
@@ -237,6 +237,7 @@ class JobRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     milestone_wait_s: float = 5.0
     """How long the main worker waits for the plan's events at most."""
     deal: Literal["speed", "even"] = "speed"
+    strategy: Literal["all-reduce", "parameter-server"] = "all-reduce"
 
 
 class Welcome(Message, frozen=True):
@@ -248,8 +249,8 @@ class Welcome(Message, frozen=True):
     """True: the job has not begun; no rehearsal, the first generation starts from rank 0's own state."""
     rehearse: bool = True
     """Newcomers run one throw-away step before they are admitted; False once that has failed."""
-    milestones: list[int] = []
-    calls: list[CallEnded] = []
+    milestones: list[int] = []  # noqa: RUF012 - msgspec copies it
+    calls: list[CallEnded] = []  # noqa: RUF012 - msgspec copies it
     step: int = 0
     """Next step to be committed, as far as the coordinator knows."""
     epoch: int = 0
@@ -359,6 +360,7 @@ CoordinatorToWorker = (
     | MilestonePassed
     | CallEnded
     | PublishWeights
+    | PlaceSlots
     | StopJob
     | Retire
     | Misbehave

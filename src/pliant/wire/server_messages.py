@@ -2,13 +2,14 @@
 
 A *slot* is the unit in which servers hold state: one of :data:`SLOTS` parts of the dense parameters and of every
 table (docs/design/0007). Servers speak over the WebSocket ``/v1/servers``; workers get :class:`PlaceSlots` on theirs.
+What may be said in which direction is in :mod:`pliant.wire.server_talk`.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from pliant.wire.messages import Message, Misbehave, Refused, Retire, StillHere, Taken
+from pliant.wire.message import Message
 
 SLOTS = 64
 """Of every job: enough to balance a few dozen servers, few enough to be told of one by one."""
@@ -55,10 +56,17 @@ class ServerWelcome(Message, frozen=True):
 
 
 class SlotsFilled(Message, frozen=True):
-    """Server: it has all of these slots, which placement ``version`` had it be sent, and every command since."""
+    """Server: it has all of these slots, which placement ``version`` had it be sent, and every command since.
+
+    Said only once the primary waits for this server's word as for that of a full holder: as soon as the coordinator
+    hears it, the primary may be another one, and the old holder may be let go.
+    """
 
     version: int
+    """In which the one that has sent them was their primary; an older one than the last change of it is ignored."""
     slots: list[int]
+    size_bytes: int = 0
+    """Received for them, for the event."""
 
 
 class ServerProgress(Message, frozen=True):
@@ -82,5 +90,7 @@ class ServerFailed(Message, frozen=True):
     traceback: str = ""
 
 
-ServerToCoordinator = ServerHello | SlotsFilled | ServerProgress | ServerFailed | StillHere
-CoordinatorToServer = ServerWelcome | PlaceSlots | Retire | Misbehave | Taken | Refused
+class ServerLeaving(Message, frozen=True):
+    """The server was asked to go (SIGTERM): others are to hold its slots; it is retired once they do."""
+
+    reason: str

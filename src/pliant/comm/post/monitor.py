@@ -1,13 +1,24 @@
-"""What ZeroMQ notices of a socket's connections, as it happens."""
+"""What ZeroMQ notices of a socket's connections, as it happens, and whether their links are dead.
+
+Not ZeroMQ's own heartbeats: their answer waits behind the frame that is being sent, so a frame that takes longer than
+their time-out, as a large one on a slow link does, would end its connection again and again. A link is dead when the
+other machine's kernel answers nothing (``comm/link.py``); whether a process stands still is for the coordinator to say.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import socket
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import zmq
+
+from pliant.comm.link import LinkWatch, keep_alive, link_state
+from pliant.timeouts import Timeouts
 
 FAILED = {
     int(zmq.EVENT_CLOSED): "nobody listens there",
@@ -19,6 +30,7 @@ FAILED = {
 """Events that end a connection, or an attempt at one."""
 SUCCEEDED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 DISCONNECTED = int(zmq.EVENT_DISCONNECTED)
+_OPENED = {int(zmq.EVENT_CONNECTED), int(zmq.EVENT_ACCEPTED)}
 _EVENT = struct.Struct("=HI")
 _numbers = itertools.count()
 
@@ -33,12 +45,21 @@ class Noticed(NamedTuple):
 class Monitor:
     """Of one socket; to be made before it connects or binds."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes]) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes], *, timeouts: Timeouts
+    ) -> None:
         address = f"inproc://pliant-monitor-{next(_numbers)}"
-        watched.monitor(address, sum({SUCCEEDED, *FAILED}))
+        self._watched = watched
+        watched.monitor(address, sum({SUCCEEDED, *_OPENED, *FAILED}))
         self.socket = context.socket(zmq.PAIR)
         self.socket.set(zmq.LINGER, 0)
+        self.socket.set(
+            zmq.RCVHWM, 0
+        )  # ZeroMQ's thread would wait for room, and with it all connections of the process
         self.socket.connect(address)
+        self._timeouts = timeouts
+        self._links: dict[int, LinkWatch] = {}
+        """Of its TCP connections, by descriptor."""
 
     def read(self) -> Iterator[Noticed]:
         """All that has come, in order."""
@@ -47,8 +68,51 @@ class Monitor:
                 event, _endpoint = self.socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
-            yield Noticed(*_EVENT.unpack(event))
+            noticed = Noticed(*_EVENT.unpack(event))
+            if noticed.event in _OPENED:
+                self._opened(noticed.value)
+            elif noticed.event == DISCONNECTED:
+                self._links.pop(noticed.value, None)
+            yield noticed
+
+    def look(self, *, now_s: float) -> None:
+        """Close connections whose links are dead, as ``read`` will tell. To be called now and then."""
+        for fd, watch in self._links.items():
+            sock = _borrowed(fd)
+            if sock is None:
+                continue
+            # Closed again at once: while there is a copy, a close by ZeroMQ would not reach the peer.
+            with sock, contextlib.suppress(OSError):
+                if watch.is_dead(link_state(sock), now_s=now_s):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Before or after the socket that it watches."""
+        """Before the socket that it watches.
+
+        That one is told first: ZeroMQ's thread sends its next event whoever listens, and waits for ever if nobody does.
+        """
+        if not self._watched.closed:
+            self._watched.disable_monitor()
         self.socket.close()
+
+    def _opened(self, fd: int) -> None:
+        sock = _borrowed(fd)
+        if sock is None:
+            return
+        with sock, contextlib.suppress(OSError):
+            if sock.family in (socket.AF_INET, socket.AF_INET6):
+                keep_alive(sock, self._timeouts)
+                self._links[fd] = LinkWatch(self._timeouts.unanswered_s)
+
+
+def _borrowed(fd: int) -> socket.socket | None:
+    """A connection of ZeroMQ's, to ask the kernel about it; None: it is closed already."""
+    try:
+        copy = os.dup(fd)
+    except OSError:
+        return None
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        return None

@@ -46,7 +46,7 @@ class ServerPost(Generic[HeaderT]):
         """Closed, but letters of theirs may be unread."""
         self._held = contextlib.ExitStack()
         self._socket = socket = wiring.socket(zmq.ROUTER)
-        self._monitor = Monitor(wiring.context, socket)
+        self._monitor = Monitor(wiring.context, socket, timeouts=wiring.timeouts)
         self._gate = None if isinstance(place, LocalPlace) else Gate(wiring.context, keys)
         socket.set(zmq.ROUTER_MANDATORY, 1)
         socket.set(zmq.ROUTER_HANDOVER, 1)
@@ -71,6 +71,10 @@ class ServerPost(Generic[HeaderT]):
         for client in [each for each in self._clients.values() if each.outbox]:
             self._flush(client)
 
+    def look(self, *, now_s: float) -> None:
+        """Find out which links are dead."""
+        self._monitor.look(now_s=now_s)
+
     @property
     def crowded(self) -> bool:
         """Letters wait for room."""
@@ -78,8 +82,8 @@ class ServerPost(Generic[HeaderT]):
 
     def close(self, *, linger_ms: int) -> None:
         """Listen no more; what ZeroMQ has gets ``linger_ms`` to leave. ``clean`` is to follow."""
-        self._socket.close(linger=linger_ms)
         self._monitor.close()
+        self._socket.close(linger=linger_ms)
         if self._gate is not None:
             self._gate.close()
 

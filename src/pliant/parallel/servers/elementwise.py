@@ -19,6 +19,17 @@ from pliant.errors import ConfigError, StateError
 from pliant.parallel.servers.optimizer_state import same_bits
 from pliant.parallel.servers.trial import Outcome, Trial
 
+_REASONS = {
+    "gaps": (
+        "parameters with gaps in memory, such as x[:, ::2], are updated with other bits than contiguous ones "
+        "(make them contiguous with .contiguous())"
+    ),
+    "large": (
+        "the bits of large tensors depend on how torch's threads share the work on them, as they do with 16 bits "
+        "(leave --threads at 1)"
+    ),
+}
+
 
 def check_elementwise(name: str, optimizer: torch.optim.Optimizer) -> None:
     """Try out whether the optimizer gives the same bits in slices as on whole tensors. Changes nothing of it.
@@ -66,11 +77,9 @@ def _reason(optimizer: torch.optim.Optimizer) -> str | None:
             return None
         if any(different for different, _ in _differing(whole, trial.whole())):
             return "the same steps on the same small tensors gave other bits when they were done again"
-    if not any(different for (different, _), gaps in zip(counts, trial.gaps, strict=True) if not gaps):
-        return (
-            "parameters with gaps in memory, such as x[:, ::2], are updated with other bits than contiguous ones; "
-            "make them contiguous with .contiguous()"
-        )
+    sorts = {sort for (different, _), sort in zip(counts, trial.sorts, strict=True) if different}
+    if "usual" not in sorts:
+        return " and ".join(_REASONS[sort] for sort in sorted(sorts))
     return (
         "what becomes of one element depends on others, or on something kept outside of the state of its parameter "
         f"({sum(different for different, _ in counts)} of {sum(compared for _, compared in counts)} compared tensors "

@@ -1,15 +1,16 @@
 """The dense parameters cut in slots.
 
 All buckets of a layout are laid end to end and cut in :data:`~pliant.wire.server_messages.SLOTS` parts that differ by
-at most 64 bytes. Cuts lie at multiples of 64 bytes within a bucket, where every parameter starts as well: so every
-piece of a parameter begins at a multiple of 64 bytes of it, and vectorised kernels treat its elements as they do in
-the whole. Small models leave some slots empty.
+less than 256 bytes. Every piece of a parameter begins at a multiple of 128 bytes of it, because vectorised loops take
+up to that much at once, and what is left at a tensor's end goes through scalar code, which in 16 bits rounds
+otherwise: so each element is treated as in the whole tensor. Small models leave some slots empty.
 
 A slot holds at most one range of each bucket, and at most one piece of each parameter.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ import torch
 
 from pliant.parallel.layout import ALIGN, Layout
 from pliant.wire.server_messages import SLOTS
+
+UNIT = 128
+"""In bytes: pieces of a parameter begin at multiples of it. The registers of AVX-512, two at a time."""
 
 
 class Range(NamedTuple):
@@ -74,7 +78,7 @@ class SlotRanges:
 
     def _cut_buckets(self, layout: Layout) -> None:
         blocks = [-(-spec.size_bytes // ALIGN) for spec in layout.buckets]
-        bounds = [sum(blocks) * slot // SLOTS for slot in range(SLOTS + 1)]
+        bounds = _bounds(layout, blocks)
         first = 0
         for bucket, spec in enumerate(layout.buckets):
             step = max(1, ALIGN // spec.dtype.itemsize)
@@ -96,3 +100,16 @@ class SlotRanges:
                         piece = Piece(part.slot, index, low - place.offset, high - place.offset, bucket, low)
                         self.pieces[part.slot].append(piece)
                         self.params[index].append(piece)
+
+
+def _bounds(layout: Layout, blocks: Sequence[int]) -> list[int]:
+    """The slots' edges in blocks of ALIGN bytes, over all buckets; ``blocks``: of each bucket."""
+    starts = []
+    first = 0
+    for bucket, spec in enumerate(layout.buckets):
+        starts += [first + layout.slots[index].offset * spec.dtype.itemsize // ALIGN for index in spec.params]
+        first += blocks[bucket]
+    edges = [first * slot // SLOTS for slot in range(SLOTS)]
+    # A block back where a piece would not begin at a multiple of UNIT; each bucket begins with a parameter.
+    within = [edge - starts[bisect_right(starts, edge) - 1] if starts else 0 for edge in edges]
+    return [*(edge - far % (UNIT // ALIGN) for edge, far in zip(edges, within, strict=True)), first]

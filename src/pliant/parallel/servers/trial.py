@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from pliant.errors import StateError
-from pliant.parallel.layout import ALIGN
 from pliant.parallel.servers.optimizer_copy import copy_optimizer, options_of, set_groups
 from pliant.parallel.servers.optimizer_state import cut, join
+from pliant.parallel.servers.pieces import UNIT
 
 Outcome = tuple[torch.Tensor, Any]
 """A tensor after all steps, and its state; None if it has none."""
@@ -22,8 +22,14 @@ _MOVE_AFTER = 3
 _SERVERS = 2
 _SIZES = ((7, 23), (8, 13))
 """Of two tensors for each kind: no multiples of a vector register's size, as the sizes of tensors need not be."""
-_CUTS = (1, 4, 6)
-"""In units of 64 bytes: odd and even, because vectorised loops do one or two of them at a time."""
+_LARGE = (2, 32_775)
+_DIVIDED = 32_768
+"""Elements from which on torch divides the work on one tensor among its threads."""
+_CUTS = (1, 3, 4)
+"""In units of pieces."""
+
+Sort = Literal["usual", "gaps", "large"]
+"""Of tensor: with gaps in memory; or so large that several threads share the work."""
 
 
 class _Tensor(NamedTuple):
@@ -31,8 +37,7 @@ class _Tensor(NamedTuple):
 
     group: int
     value: torch.Tensor
-    gaps: bool
-    """Like the parameters it has elements that are not its own between its own in memory."""
+    sort: Sort
     state: Any
     bounds: list[tuple[int, int]]
     grads: list[torch.Tensor | None]
@@ -48,15 +53,21 @@ class Trial:
         self._tensors: list[_Tensor] = []
         self._kind_of: dict[int, int] = {}
         """By the ``id`` of a parameter, the first tensor in its place."""
+        divided = set()
         for group, param, alike in _kinds(optimizer):
             self._kind_of.update((id(each), len(self._tensors)) for each in alike)
-            for number in range(2):
-                self._tensors.append(self._tensor(group, param, number))
+            sort: Sort = "usual" if _dense(param) else "gaps"
+            for number, sizes in enumerate(_SIZES):
+                # Each lacks its gradient once: what a step does must not hang on which other tensors take part in it.
+                self._tensors.append(self._tensor(group, param, sizes=sizes, sort=sort, lacking=2 * number + 1))
+            if torch.get_num_threads() > 1 and param.dtype not in divided and max(map(_numel, alike)) >= _DIVIDED:
+                divided.add(param.dtype)
+                self._tensors.append(self._tensor(group, param, sizes=_LARGE, sort="large", lacking=STEPS))
 
     @property
-    def gaps(self) -> list[bool]:
-        """For each tensor whether it stands for parameters with gaps in memory."""
-        return [each.gaps for each in self._tensors]
+    def sorts(self) -> list[Sort]:
+        """Of which sort each tensor is."""
+        return [each.sort for each in self._tensors]
 
     @property
     def empty(self) -> bool:
@@ -130,17 +141,16 @@ class Trial:
             return value, None
         return value, join(states, each.bounds, param=each.value, where="its state")
 
-    def _tensor(self, group: int, param: torch.Tensor, number: int) -> _Tensor:
-        shape = _shape(_SIZES[number], param.dim())
+    def _tensor(self, group: int, param: torch.Tensor, *, sizes: tuple[int, int], sort: Sort, lacking: int) -> _Tensor:
+        shape = _shape(sizes, param.dim())
         value = self._random(shape, param.dtype)
-        step = max(1, ALIGN // param.dtype.itemsize)
-        edges = [0, *(units * step for units in _CUTS if units * step < value.numel()), value.numel()]
+        unit = max(1, UNIT // param.dtype.itemsize)
+        edges = [0, *(units * unit for units in _CUTS if units * unit < value.numel()), value.numel()]
         state = None
         if param in self._optimizer.state:
             state = _resized(self._optimizer.state[param], param, value)
-        # Each tensor lacks its gradient once: what a step does must not hang on which other tensors take part in it.
-        grads = [None if step == 2 * number + 1 else self._random(shape, param.dtype) for step in range(STEPS)]
-        return _Tensor(group, value, not _dense(param), state, list(pairwise(edges)), grads)
+        grads = [None if step == lacking else self._random(shape, param.dtype) for step in range(STEPS)]
+        return _Tensor(group, value, sort, state, list(pairwise(edges)), grads)
 
     def _random(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         wide = torch.complex128 if dtype.is_complex else torch.float64
@@ -155,7 +165,11 @@ def _kinds(optimizer: torch.optim.Optimizer) -> Iterator[tuple[int, torch.Tensor
             if param.requires_grad and param.numel():
                 alike.setdefault((param.dtype, param.dim(), _dense(param)), []).append(param)
         for params in alike.values():
-            yield number, min(params, key=torch.Tensor.numel), params
+            yield number, min(params, key=_numel), params
+
+
+def _numel(param: torch.Tensor) -> int:
+    return param.numel()
 
 
 def _dense(param: torch.Tensor) -> bool:
@@ -164,7 +178,7 @@ def _dense(param: torch.Tensor) -> bool:
 
 def _laid_out(each: _Tensor) -> torch.Tensor:
     """A copy of the value, with gaps if it is to have some."""
-    return torch.stack([each.value, each.value], -1)[..., 0] if each.gaps else each.value.clone()
+    return torch.stack([each.value, each.value], -1)[..., 0] if each.sort == "gaps" else each.value.clone()
 
 
 def _shape(sizes: tuple[int, int], dims: int) -> tuple[int, ...]:

@@ -1,0 +1,193 @@
+"""What a worker has asked of the servers and not had yet: a pass, an update, a look at a gradient, a dump.
+
+Each knows which slots are still to come, what to say to a server for them, and what to do with an answer. All is said
+again when a placement changes, a connection was lost or an answer is late, so all of it is idempotent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+import torch
+
+from pliant.comm.tree import Node
+from pliant.parallel.layout import as_bytes
+from pliant.parallel.partials import Partials
+from pliant.parallel.servers import letters as le
+from pliant.parallel.servers.frames import Frame, FrameReader, value_of
+from pliant.parallel.servers.pieces import SlotRanges
+from pliant.parallel.servers.slot_state import SlotState
+from pliant.wire.server_messages import SLOTS
+
+Say = Callable[[le.Letter, Sequence[Frame]], None]
+
+
+class Work(Protocol):
+    """Something asked."""
+
+    pending: set[int]
+    """Slots without an answer."""
+
+    def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
+        """Ask one server for these of the pending slots. ``again``: it may have been asked before."""
+        ...
+
+    def take(self, letter: le.Letter, reader: FrameReader) -> bool:
+        """An answer of a server; False if it is none to this."""
+        ...
+
+
+@dataclass
+class PassWork:
+    """The partial sums of a pass go out as buckets become ready, until all slots are complete."""
+
+    hail: le.Hail
+    nodes: list[Node]
+    partials: Partials
+    ranges: SlotRanges
+    on_complete: Callable[[], None]
+    ready: list[bool]
+    said: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
+    """By server: (bucket, slot) that it was sent; it is there from the Hail on."""
+    pending: set[int] = field(default_factory=lambda: set(range(SLOTS)))
+
+    def say_to(self, server: str, slots: Iterable[int], say: Say, *, version: int) -> None:
+        """What is ready and was not sent to this server."""
+        said = self.said.get(server)
+        if said is None:
+            said = self.said[server] = set()
+            say(msgspec.structs.replace(self.hail, version=version), ())
+        wanted = set(slots)
+        for bucket, ready in enumerate(self.ready):
+            if not ready:
+                continue
+            here = [
+                part.slot
+                for part in self.ranges.buckets[bucket]
+                if part.slot in wanted and (bucket, part.slot) not in said
+            ]
+            if here:
+                self._say_bucket(bucket, here, say, version=version)
+                said.update((bucket, slot) for slot in here)
+
+    def complete(self, letter: le.Complete) -> None:
+        """A server says that slots are complete."""
+        if (letter.generation, letter.pass_number) != (self.hail.generation, self.hail.pass_number):
+            return
+        before = bool(self.pending)
+        self.pending.difference_update(le.slots_in(letter.runs))
+        if before and not self.pending:
+            self.on_complete()
+
+    def _say_bucket(self, bucket: int, slots: list[int], say: Say, *, version: int) -> None:
+        bounds = {part.slot: part for part in self.ranges.buckets[bucket]}
+        runs = le.runs_of(slots)
+        frames: list[Frame] = []
+        for node in self.nodes:
+            flat = self.partials.flats[node][bucket]
+            for first, stop in runs:
+                # A copy: after a crash the sums are merged in place, while this letter may still wait to leave.
+                frames.append(as_bytes(flat[bounds[first].start : bounds[stop - 1].stop].clone()))
+        hail = self.hail
+        say(le.Part(version, hail.generation, hail.pass_number, hail.rank, bucket, runs), frames)
+
+
+@dataclass
+class UpdateWork:
+    """An update of one optimizer; the new parameters go into ``flats``."""
+
+    number: int
+    pass_number: int
+    optimizer: str
+    present: bytes
+    option_frames: list[Frame]
+    ranges: SlotRanges
+    flats: list[torch.Tensor]
+    changed: list[torch.Tensor] | None
+    """Flat buckets of gradients that the script has changed; None: it has not."""
+    mine: set[int]
+    """Slots of whose changed gradients this worker sends first; the others' only when it asks again."""
+    pending: set[int] = field(default_factory=lambda: set(range(SLOTS)))
+
+    def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
+        """See :class:`Work`."""
+        frames, sent = list(self.option_frames), []
+        if self.changed is not None:
+            sent = [slot for slot in slots if again or slot in self.mine]
+            frames += [as_bytes(part) for slot in sent for part in self.ranges.cut(slot, self.changed)]
+        letter = le.Update(
+            version=version,
+            number=self.number,
+            pass_number=self.pass_number,
+            optimizer=self.optimizer,
+            present=self.present,
+            wanted=le.runs_of(slots),
+            option_tensors=len(self.option_frames) - 1,
+            changed=self.changed is not None,
+            runs=le.runs_of(sent),
+        )
+        say(letter, frames)
+
+    def take(self, letter: le.Letter, reader: FrameReader) -> bool:
+        """See :class:`Work`."""
+        if not isinstance(letter, le.Fresh) or letter.number != self.number:
+            return False
+        _into(self.flats, self.ranges, le.slots_in(letter.runs), reader, self.pending)
+        return True
+
+
+@dataclass
+class LookWork:
+    """The mean gradient of a pass, into ``flats``."""
+
+    pass_number: int
+    ranges: SlotRanges
+    flats: list[torch.Tensor]
+    pending: set[int] = field(default_factory=lambda: set(range(SLOTS)))
+
+    def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
+        """See :class:`Work`."""
+        say(le.LookAt(version, self.pass_number, le.runs_of(slots)), ())
+
+    def take(self, letter: le.Letter, reader: FrameReader) -> bool:
+        """See :class:`Work`."""
+        if not isinstance(letter, le.Gradient) or letter.pass_number != self.pass_number:
+            return False
+        _into(self.flats, self.ranges, le.slots_in(letter.runs), reader, self.pending)
+        return True
+
+
+@dataclass
+class DumpWork:
+    """The state of all slots after an update."""
+
+    number: int
+    states: dict[int, SlotState] = field(default_factory=dict)
+    pending: set[int] = field(default_factory=lambda: set(range(SLOTS)))
+
+    def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
+        """See :class:`Work`."""
+        say(le.Dump(version, self.number, slots), ())
+
+    def take(self, letter: le.Letter, reader: FrameReader) -> bool:
+        """See :class:`Work`."""
+        if not isinstance(letter, le.SlotDump) or letter.number != self.number:
+            return False
+        if letter.slot in self.pending:
+            value: Any = value_of(list(reader.rest()))
+            self.states[letter.slot] = SlotState.from_plain(value)
+            self.pending.discard(letter.slot)
+        return True
+
+
+def _into(
+    flats: list[torch.Tensor], ranges: SlotRanges, slots: list[int], reader: FrameReader, pending: set[int]
+) -> None:
+    """Copy frames of these slots to where they belong."""
+    for slot in slots:
+        for part in ranges.cut(slot, flats):
+            part.copy_(reader.tensor(part.dtype, part.numel()))
+        pending.discard(slot)

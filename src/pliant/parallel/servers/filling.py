@@ -1,0 +1,116 @@
+"""How a slot's state comes to a server: from a worker when the job begins, else from the slot's primary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pliant.parallel.servers import letters as le
+from pliant.parallel.servers.frames import Frame, FrameReader, frames_of, value_of
+from pliant.parallel.servers.holdings import Holdings, flats_as_frames
+from pliant.parallel.servers.replica_state import BLANK
+from pliant.parallel.servers.slot_state import SlotState
+
+
+class Filling:
+    """Snapshots of the slots that one server holds, or is to hold.
+
+    Args:
+        report: tells the coordinator that this server has slots: (placement version, slots).
+    """
+
+    def __init__(self, holdings: Holdings, report: Callable[[int, list[int]], None]) -> None:
+        self._holdings, self._report = holdings, report
+        self._queue: list[tuple[int, str]] = []
+
+    @property
+    def busy(self) -> bool:
+        """There are snapshots to be sent."""
+        return bool(self._queue)
+
+    def fill(self, wanted: Sequence[tuple[int, str]]) -> None:
+        """Send these (slot, server) their snapshots, one with each ``flush``."""
+        self._queue += [each for each in wanted if each not in self._queue]
+
+    # ------------------------------------------------------------ from workers
+
+    def begin(self, letter: le.Begin, frames: Sequence[memoryview], *, copies: Sequence[str]) -> None:
+        """The first state of a slot; ``copies``: its other holders, and who is being filled."""
+        state = self._holdings.state
+        record = state.slots.get(letter.slot)
+        if record is None or record.role != "primary" or record.number != BLANK:
+            return
+        self._holdings.store.install(letter.slot, SlotState.from_plain(value_of(frames)))
+        state.begun(letter.slot, number=letter.number)
+        self.fill([(letter.slot, server) for server in copies])
+
+    def dump(self, worker: str, letter: le.Dump) -> None:
+        """A worker wants the state, for a checkpoint."""
+        for slot in letter.slots:
+            if self._holdings.state.shown(slot, letter.number):
+                frames = self._slot_frames(slot)
+                self._holdings.mail.answer(worker, le.SlotDump(slot, self._holdings.state.slots[slot].number), frames)
+
+    # ------------------------------------------------------------ between servers
+
+    def snapshot(self, sender: str, letter: le.Snapshot, frames: Sequence[memoryview]) -> None:
+        """As a copy: all of a slot."""
+        holdings = self._holdings
+        verdict = holdings.state.on_snapshot(sender, letter.slot, number=letter.number, pass_number=letter.pass_number)
+        if verdict == "take":
+            self._install(letter, FrameReader(frames))
+        if verdict != "ignore":
+            holdings.mail.answer(sender, le.GotSlots(letter.version, [letter.slot]))
+
+    def _install(self, letter: le.Snapshot, reader: FrameReader) -> None:
+        holdings = self._holdings
+        state_frames = reader.take(letter.state_frames)
+        holdings.store.install(letter.slot, SlotState.from_plain(value_of(state_frames)))
+        if letter.pass_number != BLANK:
+            for mine, theirs in zip(
+                holdings.gradient(letter.slot), holdings.read_slot(reader, letter.slot), strict=True
+            ):
+                mine.copy_(theirs)
+        holdings.state.filled(letter.slot, number=letter.number, pass_number=letter.pass_number)
+
+    def got_slots(self, sender: str, letter: le.GotSlots) -> None:
+        """As a primary: a copy has its snapshot."""
+        counted = self._holdings.state.got_slots(sender, letter.slots)
+        if counted:
+            self._holdings.mail.command(sender, le.Counted(self._holdings.state.version, counted))
+
+    def counted(self, letter: le.Counted) -> None:
+        """As a filling copy: the coordinator may be told."""
+        here = [slot for slot in letter.slots if slot in self._holdings.state.slots]
+        if here:
+            self._report(letter.version, here)
+
+    # ------------------------------------------------------------ what has become ready
+
+    def flush(self) -> None:
+        """Send one snapshot."""
+        while self._queue:
+            slot, server = self._queue.pop(0)
+            holdings = self._holdings
+            if not holdings.state.is_primary(slot):
+                continue
+            record = holdings.state.slots[slot]
+            frames = self._slot_frames(slot)
+            count = len(frames)
+            if record.pass_number != BLANK:
+                frames += flats_as_frames(holdings.gradient(slot), copied=True)
+            letter = le.Snapshot(
+                version=holdings.state.version,
+                slot=slot,
+                number=record.number,
+                pass_number=record.pass_number,
+                state_frames=count,
+            )
+            holdings.state.snapshot_sent(slot, server)
+            holdings.mail.command(server, letter, frames)
+            return
+
+    def _slot_frames(self, slot: int) -> list[Frame]:
+        """The slot's state, copied: the next update may come before the letter has left."""
+        value: Any = self._holdings.store.snapshot(slot).plain()
+        return [bytes(frame) for frame in frames_of(value)[0]]

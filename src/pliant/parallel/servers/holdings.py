@@ -1,0 +1,64 @@
+"""What one server holds, shared by the parts of its work: the slots' state and gradients, and the mail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from pliant.parallel.layout import Layout, as_bytes
+from pliant.parallel.servers.dense_store import DenseStore
+from pliant.parallel.servers.frames import Frame, FrameReader
+from pliant.parallel.servers.mail import Mail
+from pliant.parallel.servers.replica_state import ReplicaState
+
+
+class Holdings:
+    """One server's."""
+
+    def __init__(self, state: ReplicaState, mail: Mail, store: DenseStore, *, layout: Layout) -> None:
+        self.state, self.mail, self.store, self.layout = state, mail, store, layout
+        self.ranges = store.ranges
+        self._grads: dict[int, list[torch.Tensor]] = {}
+
+    def gradient(self, slot: int) -> list[torch.Tensor]:
+        """Memory for the slot's mean gradient: one flat tensor for each bucket that it lies in."""
+        if slot not in self._grads:
+            self._grads[slot] = [
+                torch.zeros(stop - start, dtype=self.layout.buckets[bucket].dtype)
+                for bucket, start, stop in self.ranges.slots[slot]
+            ]
+        return self._grads[slot]
+
+    def forget(self, slot: int) -> None:
+        """This server holds the slot no longer."""
+        self._grads.pop(slot, None)
+        self.store.drop(slot)
+
+    def read_slot(self, reader: FrameReader, slot: int) -> list[torch.Tensor]:
+        """The next frames as tensors of this slot: the letter's memory."""
+        return [
+            reader.tensor(self.layout.buckets[bucket].dtype, stop - start)
+            for bucket, start, stop in self.ranges.slots[slot]
+        ]
+
+    def gradient_frames(self, slots: Iterable[int], *, copied: bool = False) -> list[Frame]:
+        """The mean gradients of these slots. ``copied``: they may be overwritten before the letter has left."""
+        return flats_as_frames((flat for slot in slots for flat in self.gradient(slot)), copied=copied)
+
+    def by_followers(self, slots: Iterable[int]) -> dict[str, list[int]]:
+        """Copies that have to be told of a command on these slots."""
+        found: dict[str, list[int]] = {}
+        for slot in slots:
+            for server in sorted(self.state.slots[slot].following):
+                found.setdefault(server, []).append(slot)
+        return found
+
+    def uncounted(self, server: str, slots: Sequence[int]) -> bool:
+        """Nobody waits until ``server`` has what it is sent of these slots."""
+        return any(server not in self.state.slots[slot].counted for slot in slots)
+
+
+def flats_as_frames(flats: Iterable[torch.Tensor], *, copied: bool = False) -> list[Frame]:
+    """1-d tensors as frames."""
+    return [bytes(as_bytes(flat)) if copied else as_bytes(flat) for flat in flats]

@@ -1,0 +1,253 @@
+"""What workers and parameter servers write to each other: the headers of letters, beside the tensors.
+
+A letter is a header and frames of raw bytes. Slots are named in *runs* ``[first, stop)``. Where frames hold "the
+slots", that is one frame for each slot and each bucket that it lies in, in order. ``version`` is that of the placement
+(:class:`pliant.wire.server_messages.PlaceSlots`) by which the sender goes. Every letter may come twice, and late
+(docs/design/0007).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+Run = tuple[int, int]
+"""Slots, half-open."""
+
+
+class Letter(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Base of all headers."""
+
+
+# ---------------------------------------------------------------- worker -> server
+
+
+class Hail(Letter, frozen=True):
+    """First letter of a worker in a pass: what it is going to send. Frames: none."""
+
+    version: int
+    generation: int
+    pass_number: int
+    rank: int
+    size: int
+    """Of the generation."""
+    shards: int
+    layout: str
+    """Fingerprint of the flat buckets."""
+    held: list[int]
+    scales: list[float]
+
+
+class Part(Letter, frozen=True):
+    """Partial sums of one bucket. Frames: for each node of the sender's, in order, one for each run: neighbours lie
+    side by side.
+    """
+
+    version: int
+    generation: int
+    pass_number: int
+    rank: int
+    bucket: int
+    runs: list[Run]
+
+
+class Update(Letter, frozen=True):
+    """Have optimizer ``optimizer`` apply the mean gradient of a pass, and answer with the new parameters.
+
+    ``changed``: with the gradients in the frames instead, those of the slots of ``runs``. Other workers may send
+    those of the other slots.
+    """
+
+    version: int
+    number: int
+    """Counted over the whole job, from 1."""
+    pass_number: int
+    optimizer: str
+    present: bytes
+    """One bit for each parameter: it has a gradient."""
+    wanted: list[Run]
+    """Answer with these slots."""
+    option_tensors: int = 0
+    """The options of the parameter groups are in the first frames: their tree, and so many tensors."""
+    changed: bool = False
+    runs: list[Run] = []
+
+
+class LookAt(Letter, frozen=True):
+    """What is the mean gradient of this pass? Answered with :class:`Gradient`."""
+
+    version: int
+    pass_number: int
+    runs: list[Run]
+
+
+class Begin(Letter, frozen=True):
+    """The state that a slot begins with; answers :class:`Blank`. Frames: the state's tree, and its tensors."""
+
+    version: int
+    slot: int
+    number: int
+
+
+class Dump(Letter, frozen=True):
+    """Give me the state of these slots after update ``number``. Answered with :class:`SlotDump`."""
+
+    version: int
+    number: int
+    slots: list[int]
+
+
+# ---------------------------------------------------------------- server -> worker
+
+
+class Blank(Letter, frozen=True):
+    """These slots have no state yet: send :class:`Begin`."""
+
+    slots: list[int]
+
+
+class Complete(Letter, frozen=True):
+    """The mean gradient of these slots is known, to all their holders."""
+
+    generation: int
+    pass_number: int
+    runs: list[Run]
+
+
+class Fresh(Letter, frozen=True):
+    """Parameters after update ``number``. Frames: the slots."""
+
+    number: int
+    runs: list[Run]
+
+
+class Gradient(Letter, frozen=True):
+    """The mean gradient of a pass. Frames: the slots."""
+
+    pass_number: int
+    runs: list[Run]
+
+
+class SlotDump(Letter, frozen=True):
+    """A slot's state after update ``number``. Frames: the state's tree, and its tensors."""
+
+    slot: int
+    number: int
+
+
+class Trouble(Letter, frozen=True):
+    """What a worker asked cannot be done, ever."""
+
+    error: str
+
+
+# ---------------------------------------------------------------- primary -> copy
+
+
+class Mean(Letter, frozen=True):
+    """The mean gradient of a pass. Frames: the slots."""
+
+    version: int
+    pass_number: int
+    runs: list[Run]
+
+
+class Follow(Letter, frozen=True):
+    """Do this update on the slots of ``runs``, with the mean gradient of its pass or that in the frames. Frames as of
+    an :class:`Update`.
+    """
+
+    version: int
+    update: Update
+    runs: list[Run]
+
+
+class Snapshot(Letter, frozen=True):
+    """All of a slot: a filling copy begins with it. Frames: the state's tree, its tensors, then the mean gradient of
+    ``pass_number`` if it is known.
+    """
+
+    version: int
+    slot: int
+    number: int
+    pass_number: int
+    state_frames: int
+    """How many of the frames are the state's."""
+
+
+class Counted(Letter, frozen=True):
+    """To a filling copy: the primary now waits for its word, so that it is a holder. It may tell the coordinator."""
+
+    version: int
+    slots: list[int]
+
+
+# ---------------------------------------------------------------- copy -> primary
+
+
+class GotMean(Letter, frozen=True):
+    """Answer to :class:`Mean`: it is here."""
+
+    pass_number: int
+    runs: list[Run]
+
+
+class GotUpdate(Letter, frozen=True):
+    """Answer to :class:`Follow`: it is here, and done or as good as done."""
+
+    number: int
+    runs: list[Run]
+
+
+class GotSlots(Letter, frozen=True):
+    """Answer to :class:`Snapshot`."""
+
+    version: int
+    slots: list[int]
+
+
+class Behind(Letter, frozen=True):
+    """I lack what comes before this: send a :class:`Snapshot` of these slots."""
+
+    slots: list[int]
+
+
+AnyLetter = (
+    Hail
+    | Part
+    | Update
+    | LookAt
+    | Begin
+    | Dump
+    | Blank
+    | Complete
+    | Fresh
+    | Gradient
+    | SlotDump
+    | Trouble
+    | Mean
+    | Follow
+    | Snapshot
+    | Counted
+    | GotMean
+    | GotUpdate
+    | GotSlots
+    | Behind
+)
+
+
+def runs_of(slots: Iterable[int]) -> list[Run]:
+    """The fewest runs that hold exactly these slots, in order."""
+    runs: list[Run] = []
+    for slot in sorted(slots):
+        if runs and runs[-1][1] == slot:
+            runs[-1] = (runs[-1][0], slot + 1)
+        else:
+            runs.append((slot, slot + 1))
+    return runs
+
+
+def slots_in(runs: Iterable[Run]) -> list[int]:
+    """The slots of these runs."""
+    return [slot for first, stop in runs for slot in range(first, stop)]

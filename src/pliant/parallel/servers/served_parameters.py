@@ -1,0 +1,164 @@
+"""One worker's parameters and optimizers, of which the servers hold the true ones: how each gets to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import nn
+
+from pliant.errors import UsageError
+from pliant.parallel.layout import Layout, trained
+from pliant.parallel.pass_messages import pack_bits
+from pliant.parallel.servers.client import ServersClient
+from pliant.parallel.servers.client_work import DumpWork, LookWork, UpdateWork
+from pliant.parallel.servers.frames import Frame, frames_of
+from pliant.parallel.servers.lazy_gradient import PassGradients
+from pliant.parallel.servers.optimizer_state import gather, scatter
+from pliant.parallel.servers.pieces import SlotRanges
+from pliant.parallel.servers.slot_state import SlotState
+
+
+class ServedParameters:
+    """All parameters that are trained, in one layout.
+
+    Args:
+        models: by name, as tracked.
+        optimizers: by name, as tracked.
+    """
+
+    def __init__(self, models: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
+        self.layout = Layout(trained(models))
+        self.ranges = SlotRanges(self.layout)
+        self.optimizers = dict(optimizers)
+        self._index = {id(param): index for index, param in enumerate(self.layout.params)}
+        self._flats: list[torch.Tensor] | None = None
+        self._versions: list[int] = []
+        self._last: PassGradients | None = None
+
+    # ------------------------------------------------------------ to the servers
+
+    def first_states(self, slots: Iterable[int]) -> dict[int, list[Frame]]:
+        """The slots' state as it is here, in frames of their own."""
+        flats = self._gathered()
+        found = {}
+        for slot in slots:
+            states = {
+                name: scatter(optimizer, slot=slot, layout=self.layout, ranges=self.ranges)
+                for name, optimizer in self.optimizers.items()
+            }
+            state = SlotState([part.clone() for part in self.ranges.cut(slot, flats)], states)
+            found[slot] = frames_of(state.plain())[0]
+        return found
+
+    def update(self, client: ServersClient, name: str, *, number: int, mine: set[int]) -> None:
+        """Have the servers do ``optimizer.step()`` of one optimizer, and take the new parameters. Blocking.
+
+        Args:
+            client: to the servers.
+            name: of the optimizer.
+            number: of the update.
+            mine: slots whose gradients this worker sends if the script has changed them.
+
+        Raises:
+            UsageError: the script has changed parameters by itself since the last update.
+        """
+        self._check_untouched()
+        optimizer = self.optimizers[name]
+        present, changed = self._gradients_of(optimizer)
+        options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+        work = UpdateWork(
+            number=number,
+            pass_number=-1 if self._last is None else self._last.pass_number,
+            optimizer=name,
+            present=pack_bits(present),
+            option_frames=frames_of(options)[0],
+            ranges=self.ranges,
+            flats=self._buckets(),
+            changed=changed,
+            mine=mine,
+        )
+        client.ask(work)
+        with torch.no_grad():
+            for index, param in enumerate(self.layout.params):
+                param.copy_(self.layout.view(work.flats, index))
+        self._versions = [param._version for param in self.layout.params]
+
+    def has_gradients(self, name: str) -> bool:
+        """There is something for this optimizer to do."""
+        return any(param.grad is not None for group in self.optimizers[name].param_groups for param in group["params"])
+
+    # ------------------------------------------------------------ from the servers
+
+    def place_gradients(self, client: ServersClient, pass_number: int, present: list[bool]) -> PassGradients:
+        """After a pass: every parameter's ``.grad`` stands for the mean, which is fetched if it is looked at."""
+
+        def fetch() -> list[torch.Tensor | None]:
+            work = client.ask(LookWork(pass_number, self.ranges, self.layout.new_flats()))
+            return [
+                self.layout.view(work.flats, index).to(param.device) if present[index] else None
+                for index, param in enumerate(self.layout.params)
+            ]
+
+        self._last = PassGradients(pass_number, fetch)
+        self._last.install(self.layout.params, present)
+        return self._last
+
+    def bring_state(self, client: ServersClient, number: int) -> None:
+        """Put the optimizers' whole state in the place where it is when there are no servers. Blocking."""
+        work = client.ask(DumpWork(number))
+        for name, optimizer in self.optimizers.items():
+            states = {slot: state.optimizers.get(name, {}) for slot, state in work.states.items()}
+            whole = gather(optimizer, states=states, layout=self.layout, ranges=self.ranges)
+            members = [param for group in optimizer.param_groups for param in group["params"]]
+            for position, state in whole.items():
+                optimizer.state[members[position]] = state
+
+    def drop_state(self) -> None:
+        """Workers hold no optimizer state."""
+        for optimizer in self.optimizers.values():
+            optimizer.state.clear()
+
+    def _gradients_of(self, optimizer: torch.optim.Optimizer) -> tuple[list[bool], list[torch.Tensor] | None]:
+        """Which parameters have a gradient; and the gradients, as flat buckets, if the script has changed any."""
+        present = [False] * len(self.layout.params)
+        untouched = True
+        for group in optimizer.param_groups:
+            for param in group["params"]:
+                index = self._index.get(id(param))
+                if index is None or param.grad is None:
+                    continue
+                present[index] = True
+                untouched = untouched and self._last is not None and self._last.untouched(index, param.grad)
+        if untouched:
+            return present, None
+        flats = self.layout.new_flats()
+        for index, param in enumerate(self.layout.params):
+            view = self.layout.view(flats, index)
+            if present[index] and param.grad is not None:
+                view.copy_(param.grad)
+            else:
+                view.zero_()
+        return present, flats
+
+    def _check_untouched(self) -> None:
+        for name, param, version in zip(self.layout.names, self.layout.params, self._versions, strict=False):
+            if param._version != version:
+                raise UsageError(
+                    f"the script has changed parameter {name} itself since the last optimizer.step(). With parameter "
+                    "servers only tracked optimizers can: the servers hold the parameters and would not know of it. "
+                    "Track the optimizer that does it in pliant.join(...), or use --strategy all-reduce."
+                )
+
+    def _gathered(self) -> list[torch.Tensor]:
+        flats = self.layout.new_flats()
+        for flat in flats:
+            flat.zero_()
+        for index, param in enumerate(self.layout.params):
+            self.layout.view(flats, index).copy_(param.detach())
+        return flats
+
+    def _buckets(self) -> list[torch.Tensor]:
+        if self._flats is None:
+            self._flats = self.layout.new_flats()
+        return self._flats

@@ -1,0 +1,122 @@
+"""Training with parameter servers: what a worker's job does in other ways than with all-reduce.
+
+The tracked optimizers' ``step`` has the servers do it. That is done with hooks, so that schedulers and scalers which
+have wrapped the method see it called; within, the parameters have no gradients, so that it changes nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from pliant.errors import UsageError
+from pliant.parallel.servers.client import ServersClient
+from pliant.parallel.servers.conversation import Beginner
+from pliant.parallel.servers.frames import Frame
+from pliant.parallel.servers.served_engine import ServedEngine
+from pliant.parallel.servers.served_parameters import ServedParameters
+from pliant.training.session import Session
+from pliant.wire.server_messages import SLOTS
+
+
+class MakeClient(Protocol):
+    """:meth:`pliant.training.crew.Crew.servers`."""
+
+    def __call__(self, begin: Beginner, *, check: Callable[[], None]) -> ServersClient: ...  # noqa: D102
+
+
+class Served:
+    """One job's, on one worker. Training thread, but for :meth:`begin`."""
+
+    def __init__(self, session: Session, make_client: MakeClient) -> None:
+        self._session = session
+        tracked = session.tracked
+        self._models = {name: item for name, item in tracked.items() if isinstance(item, nn.Module)}
+        optimizers = {name: item for name, item in tracked.items() if isinstance(item, torch.optim.Optimizer)}
+        self._parameters = ServedParameters(self._models, optimizers)
+        self._client = make_client(self.begin, check=session.check_end)
+        self._aside: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._internal = False
+        for name, optimizer in optimizers.items():
+            optimizer.register_step_pre_hook(self._before_step(name))
+            optimizer.register_step_post_hook(self._after_step)
+            optimizer.register_state_dict_pre_hook(self._before_state)
+            optimizer.register_state_dict_post_hook(self._after_state)
+
+    def engine(self, shards: int) -> ServedEngine:
+        """Of a loader with so many shards."""
+        return ServedEngine(self._models, shards, served=self._parameters, client=self._client)
+
+    def begin(self, slots: Sequence[int]) -> tuple[int, dict[int, list[Frame]]] | None:
+        """What slots begin with that no server has. Client's thread, while a pass is under way here."""
+        position = self._session.position
+        if position.updates != position.began_at:
+            return None
+        return position.updates, self._parameters.first_states(slots)
+
+    @contextmanager
+    def as_it_is(self) -> Iterator[None]:
+        """Optimizers' states are wanted as workers have them: without what the servers hold."""
+        self._internal = True
+        try:
+            yield
+        finally:
+            self._internal = False
+
+    def close(self) -> None:
+        """End the client."""
+        self._client.close()
+
+    # ------------------------------------------------------------ hooks
+
+    def _before_step(self, name: str) -> Callable[..., None]:
+        def hook(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+            if not self._session.crew.stateful:  # a rehearsal, on a model that is thrown away
+                return
+            if len(args) > 1 or options:
+                raise UsageError(
+                    f"{name}.step() was given a closure, which parameter servers cannot call. Compute the loss in the "
+                    "inner loop and call step() without arguments, or use --strategy all-reduce."
+                )
+            self._step(name, optimizer)
+
+        return hook
+
+    def _step(self, name: str, optimizer: torch.optim.Optimizer) -> None:
+        session, position = self._session, self._session.position
+        if self._parameters.has_gradients(name):
+            mine = {slot for slot in range(SLOTS) if slot % max(1, session.size) == session.rank}
+            self._parameters.update(self._client, name, number=position.updates + 1, mine=mine)
+            position.updates += 1
+            self._parameters.drop_state()
+        self._aside = [
+            (param, param.grad)
+            for group in optimizer.param_groups
+            for param in group["params"]
+            if param.grad is not None
+        ]
+        for param, _ in self._aside:
+            param.grad = None
+
+    def _after_step(self, *_: Any) -> None:
+        aside, self._aside = self._aside, []
+        for param, grad in aside:
+            param.grad = grad
+
+    def _before_state(self, _: torch.optim.Optimizer) -> None:
+        if self._elsewhere:
+            self._parameters.bring_state(self._client, self._session.position.updates)
+
+    def _after_state(self, *_: Any) -> None:
+        if self._elsewhere:
+            self._parameters.drop_state()
+
+    @property
+    def _elsewhere(self) -> bool:
+        """The servers hold the optimizers' state, and somebody wants it here."""
+        position = self._session.position
+        return not self._internal and self._session.crew.stateful and position.updates > position.began_at

@@ -1,0 +1,60 @@
+"""Whatever happens to servers, and in whatever order letters arrive, the parameters are those of one process alone."""
+
+import random
+
+import pytest
+import torch
+from server_cluster import Cluster, undisturbed
+
+OPTIMIZERS = {
+    "momentum": lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
+    "adamw": lambda params: torch.optim.AdamW(params, lr=0.01),
+    "adagrad": lambda params: torch.optim.Adagrad(params, lr=0.05),
+}
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The right bits, by optimizer and clipping."""
+    known = {}
+
+    def get(name, clip):
+        if (name, clip) not in known:
+            known[name, clip] = undisturbed(make_optimizer=OPTIMIZERS[name], steps=STEPS, clip=clip)
+        return known[name, clip]
+
+    return get
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_same_bits_as_one_process(name, alone):
+    cluster = Cluster(seed=1, make_optimizer=OPTIMIZERS[name])
+    assert cluster.train(STEPS) == alone(name, 0.0)
+
+
+@pytest.mark.parametrize(("servers", "workers"), [(1, 1), (1, 3), (4, 1), (5, 4)])
+def test_any_number_of_servers_and_workers(servers, workers, alone):
+    cluster = Cluster(seed=2, make_optimizer=OPTIMIZERS["adamw"], servers=servers, workers=workers)
+    assert cluster.train(STEPS) == alone("adamw", 0.0)
+
+
+def test_clipping_by_the_norm_of_all_gradients(alone):
+    cluster = Cluster(seed=3, make_optimizer=OPTIMIZERS["momentum"], clip=0.1, twice=0.05)
+    assert cluster.train(STEPS) == alone("momentum", 0.1)
+    assert alone("momentum", 0.1) != alone("momentum", 0.0)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_servers_die_join_and_hand_over(seed, alone):
+    dice = random.Random(seed)
+    clip = dice.choice([0.0, 0.1])
+    cluster = Cluster(
+        seed=seed, make_optimizer=OPTIMIZERS["adamw"], servers=dice.randint(2, 4), workers=dice.randint(1, 3),
+        clip=clip, twice=dice.choice([0.0, 0.02]),
+    )  # fmt: skip
+    for _ in range(8):
+        event = dice.choice([cluster.kill_one, cluster.add_one, cluster.move_some])
+        cluster.events.setdefault(dice.randint(1, 6000), []).append(event)
+    assert cluster.train(STEPS) == alone("adamw", clip)
+    assert not cluster.coordinator.lost_slots
