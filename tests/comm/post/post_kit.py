@@ -94,7 +94,8 @@ class Lab:
 
     def turn(self) -> None:
         """Drive all posts a little."""
-        self.exchange.deliver()
+        for _ in range(100):
+            self.exchange.deliver()
         for desk in self.desks:
             desk.events += desk.post.poll(0.005)
 

@@ -52,6 +52,11 @@ class ClientPost(Generic[HeaderT]):
         for connection in self._connections.values():
             connection.advance(now_s)
 
+    def look(self, *, now_s: float) -> None:
+        """Find out which links are dead."""
+        for connection in self._connections.values():
+            connection.look(now_s=now_s)
+
     @property
     def crowded(self) -> bool:
         """Letters wait for room."""

@@ -51,6 +51,7 @@ class Connection(Generic[HeaderT]):
         self._pause_s = FIRST_PAUSE_S
         self._number = self._expected = 0
         self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: Monitor | None = None
         self._held = contextlib.ExitStack()
         """What the current attempt holds."""
 
@@ -65,6 +66,11 @@ class Connection(Generic[HeaderT]):
             self._begin(now_s)
         elif self._stage is _Stage.REACHING and now_s >= self._due_s:
             self._fail(f"no answer within {self._wiring.timeouts.handshake_s:g} s")
+
+    def look(self, *, now_s: float) -> None:
+        """Find out whether the link is dead."""
+        if self._monitor is not None:
+            self._monitor.look(now_s=now_s)
 
     def send(self, letter: OutgoingLetter) -> None:
         """Queue it, and send what can be sent. Raises PostFullError."""
@@ -94,7 +100,7 @@ class Connection(Generic[HeaderT]):
             return
         socket = self._socket = self._wiring.socket(zmq.DEALER)
         self._held.callback(socket.close)
-        monitor = Monitor(self._wiring.context, socket)
+        monitor = self._monitor = Monitor(self._wiring.context, socket, timeouts=self._wiring.timeouts)
         self._held.callback(monitor.close)
         self._add(socket, self._read)
         self._add(monitor.socket, lambda: self._look(monitor))
@@ -172,5 +178,5 @@ class Connection(Generic[HeaderT]):
         self._pause_s = min(2 * self._pause_s, self._wiring.timeouts.look_s)
 
     def _end(self) -> None:
-        self._stage, self._socket = _Stage.IDLE, None
+        self._stage, self._socket, self._monitor = _Stage.IDLE, None, None
         self._held.close()

@@ -168,9 +168,9 @@ class Links:
 
     def break_link(self, client: str, server: str) -> None:
         """See ``MemoryExchange``; nothing if there is no connection now."""
-        wire = self._links[client, server].wire
-        if wire is not None:
-            self._break(wire, losing=True)
+        link = self._links.get((client, server))
+        if link is not None and link.wire is not None:
+            self._break(link.wire, losing=True)
 
     def repeat(self, sender: str, receiver: str) -> bool:
         """See ``MemoryExchange``."""

@@ -60,6 +60,7 @@ class ZmqPost(Generic[HeaderT]):
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
         self._woken = self._closed = False
+        self._look_due_s = 0.0
         self._wiring.watch.add(self._wake_fd, self._wake_up)
         self._client = ClientPost(self._wiring, self._keys)
         self._server: ServerPost[HeaderT] | None = None
@@ -139,28 +140,33 @@ class ZmqPost(Generic[HeaderT]):
         os.close(self._wake_fd)
         _open.discard(self)
 
-    def _turn(self, wait_s: float | None) -> float:
+    def _turn(self, wait_s: float) -> float:
         """Wait, then do what is to be done. Returns the time."""
         self._wiring.watch.wait(wait_s)
         now_s = self._wiring.now_s()
         self._client.advance(now_s)
         if self._server is not None:
             self._server.advance()
+        if now_s >= self._look_due_s:
+            self._look_due_s = now_s + self._wiring.timeouts.look_s
+            self._client.look(now_s=now_s)
+            if self._server is not None:
+                self._server.look(now_s=now_s)
         return now_s
 
     @property
     def _crowded(self) -> bool:
         return self._client.crowded or (self._server is not None and self._server.crowded)
 
-    def _wait_s(self, end_s: float | None) -> float | None:
-        """How long nothing but what comes in can bring anything; None: for ever."""
+    def _wait_s(self, end_s: float | None) -> float:
+        """How long nothing but what comes in can bring anything."""
         if self._wiring.events:
             return 0.0
         now_s = self._wiring.now_s()
-        ends_s = [each for each in (end_s, self._client.due_s) if each is not None]
+        ends_s = [each for each in (end_s, self._client.due_s, self._look_due_s) if each is not None]
         if self._server is not None and self._server.crowded:
             ends_s.append(now_s + ROOM_PAUSE_S)
-        return max(0.0, min(ends_s) - now_s) if ends_s else None
+        return max(0.0, min(ends_s) - now_s)
 
     def _wake_up(self) -> None:
         os.eventfd_read(self._wake_fd)

@@ -15,13 +15,12 @@ from pliant.comm.post.watch import Watch
 from pliant.timeouts import Timeouts
 
 ROOM_LETTERS = 1000
-"""That ZeroMQ itself queues for a peer, in each direction; what is beyond waits in ``Outbox``."""
+"""That ZeroMQ itself queues for a peer; what is beyond waits in ``Outbox``."""
 MAX_READ = 256
 """Letters taken from one socket before others have their turn."""
 SOCKET_BUFFER_BYTES = 1 << 20
 _MORE_BYTES = 1 << 10
 """By which encryption lengthens a frame, and to spare."""
-_MAX_TTL_MS = 6_553_599
 
 Parts = list[zmq.Frame]
 
@@ -47,17 +46,13 @@ class Wiring(Generic[HeaderT]):
     def socket(self, kind: int) -> zmq.Socket[bytes]:
         """A ROUTER or DEALER with the options that both have."""
         socket = self.context.socket(kind)
-        beat_ms, dead_ms = round(1000 * self.timeouts.look_s), round(1000 * self.timeouts.unanswered_s)
         options = {
             zmq.SNDHWM: ROOM_LETTERS,
-            # ZeroMQ stops reading a connection beyond it, and would take the unread answer to a heartbeat for none.
+            # Beyond it ZeroMQ stops reading, and what a peer has sent before it closed would be dropped.
             zmq.RCVHWM: 10 * ROOM_LETTERS,
             zmq.MAXMSGSIZE: self.limits.letter_bytes + _MORE_BYTES,
             zmq.SNDBUF: SOCKET_BUFFER_BYTES,
             zmq.RCVBUF: SOCKET_BUFFER_BYTES,
-            zmq.HEARTBEAT_IVL: beat_ms,
-            zmq.HEARTBEAT_TIMEOUT: dead_ms,
-            zmq.HEARTBEAT_TTL: min(dead_ms, _MAX_TTL_MS),
             zmq.HANDSHAKE_IVL: round(1000 * self.timeouts.handshake_s),
             zmq.LINGER: 0,
         }
