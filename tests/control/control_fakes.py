@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pliant.control.clock import Clock
-from pliant.control.inputs import AgentSaid, WorkerConnected, WorkerSaid
+from pliant.control.inputs import AgentSaid, ServerConnected, ServerSaid, WorkerConnected, WorkerSaid
 from pliant.control.registry import Registry
 from pliant.wire.agent_messages import AgentHello, StartWorker, WorkerExited, WorkerStarted
 from pliant.wire.api import JobSpec
@@ -19,6 +19,7 @@ from pliant.wire.messages import (
     WorkerHello,
     WorkerReady,
 )
+from pliant.wire.server_messages import PlaceSlots, ServerHello, SlotsFilled
 
 DEADLINE_S = 20.0
 
@@ -32,6 +33,11 @@ def wait_for(condition, what):
             return value
         time.sleep(0.005)
     raise AssertionError(f"not within {DEADLINE_S} s: {what}")
+
+
+def process_id(name):
+    """w1 is 1001, s1 is 2001."""
+    return (1000 if name[0] == "w" else 2000) + int(name[1:])
 
 
 class FakeTime:
@@ -77,12 +83,48 @@ class Play:
 
     def start_workers(self):
         """Let every worker that was asked for start, connect and be ready."""
-        for message in self.agent.take(StartWorker):
+        for message in self.started("worker"):
             self.hello(message.worker)
             self.say(message.worker, WorkerReady(self.shards, 64, total_steps=100, epochs=2))
 
+    def started(self, role):
+        """Who of a role was asked for since this was last asked; the others are still to be started."""
+        messages = self.agent.take(StartWorker)
+        self.agent.sent += [message for message in messages if message.role != role]
+        return [message for message in messages if message.role == role]
+
+    def start_servers(self):
+        """Let every server that was asked for start and connect; returns their ids."""
+        started = [message.worker for message in self.started("server")]
+        for server in started:
+            self.server_hello(server)
+        return started
+
+    def server_hello(self, server, **fields):
+        pid = process_id(server)
+        self.agent_says(WorkerStarted(server, pid))
+        link = self.links[server] = FakeLink()
+        hello = ServerHello("j", server, pid, f"ipc:///{server}", **fields)
+        self.records[server] = self.take(ServerConnected(hello), link=link)
+        return link
+
+    def server_says(self, server, message):
+        self.take(ServerSaid(server, message))
+
+    def placement(self, peer):
+        """The newest placement that somebody was told; older ones are forgotten."""
+        return self.links[peer].take(PlaceSlots)[-1]
+
+    def fill(self, *, size_bytes=0):
+        """Everybody who is sent slots receives them, until nobody is."""
+        slots = self.job.servers.slots
+        while filling := {server for place in slots.places for server in place.filling}:
+            for server in sorted(filling):
+                theirs = [slot for slot, place in enumerate(slots.places) if server in place.filling]
+                self.server_says(server, SlotsFilled(slots.version, theirs, size_bytes))
+
     def hello(self, worker, **fields):
-        pid = 1000 + int(worker[1:])
+        pid = process_id(worker)
         self.agent_says(WorkerStarted(worker, pid))
         link = self.links[worker] = FakeLink()
         hello = WorkerHello("j", worker, pid, "127.0.0.1", 5, **fields)
@@ -123,7 +165,7 @@ class Play:
         self.say(worker, StepsCommitted(first, times, [loss] * count, epoch=0, samples=samples))
 
     def die(self, worker, code=-9):
-        self.agent_says(WorkerExited(worker, 1000 + int(worker[1:]), code))
+        self.agent_says(WorkerExited(worker, process_id(worker), code))
 
     def recover(self):
         """Everyone who was interrupted answers that it holds the state."""

@@ -95,6 +95,8 @@ class History:
         nonsense += [] if self.job.finding else [ev.StateFound(), ev.StateMissing("nobody asked")]
         if self.ends and rng.random() < 0.1:
             plausible += [ev.StopAsked(), ev.WorkerEnded(worker)]
+        if rng.random() < 0.05:
+            plausible.append(ev.StateLost("servers are gone"))
         return rng.choice(nonsense if rng.random() < self.nonsense else plausible)
 
     def run(self, length: int) -> None:

@@ -604,3 +604,39 @@ def test_hundreds_of_members_take_a_crash_in_stride():
     said = [d for worker in alive for d in job.handle(ev.WorkerEntered(worker, job.generation))]
     assert said == []
     job.invariants()
+
+
+def test_a_state_that_is_lost_elsewhere_sends_everybody_home_and_is_looked_for():
+    driver = Driver.founded(2)
+    driver.scale(3)
+    said = driver.hear(ev.StateLost("servers are gone"))
+    assert brief(said) == [("retire", "w1"), ("retire", "w2"), ("retire", "w3"), ("find",)]
+    assert said[-1].lost == "servers are gone"
+    assert driver.hear(ev.StateLost("again")) == []
+    assert driver.gone("w1", "w2", "w3") == []
+    assert brief(driver.hear(ev.StateFound())) == [("start", "w4"), ("start", "w5")]
+    driver.ready("w4", "w5")
+    assert driver.job.generation == 2
+
+
+def test_a_state_that_is_lost_elsewhere_during_a_recovery():
+    driver = Driver.founded(3)
+    driver.gone("w2")
+    assert brief(driver.hear(ev.StateLost("x"))) == [
+        ("retire", "w1"),
+        ("retire", "w3"),
+        ("retire", "w4"),
+        ("find",),
+    ]
+    assert driver.answer(1, who=("w1", "w3")) == []
+    assert driver.job.awaited == frozenset()
+
+
+def test_a_state_that_is_lost_before_anybody_has_it_or_when_all_is_done():
+    assert Driver(2).hear(ev.StateLost("x")) == []
+    driver = Driver.founded(2)
+    driver.ended("w1")
+    assert brief(driver.hear(ev.StateLost("x"))) == [("end", "finished")]
+    driver = Driver.founded(2)
+    driver.hear(ev.StopAsked())
+    assert brief(driver.hear(ev.StateLost("x"))) == [("end", "stopped")]

@@ -6,17 +6,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pliant.errors import ProtocolError
-from pliant.wire import agent_messages, messages
-from pliant.wire.codec import FROM_AGENT, FROM_WORKER, MAX_MESSAGE_BYTES, TO_AGENT, TO_WORKER, Decoder, encode
+from pliant.wire import agent_messages, messages, server_messages
+from pliant.wire.codec import (
+    FROM_AGENT,
+    FROM_SERVER,
+    FROM_WORKER,
+    MAX_MESSAGE_BYTES,
+    TO_AGENT,
+    TO_SERVER,
+    TO_WORKER,
+    Decoder,
+    encode,
+)
 from pliant.wire.messages import CallEnded, GenerationEntered, Retire, StepsCommitted, Welcome, WorkerHello
 
-DECODERS = [FROM_WORKER, FROM_AGENT, TO_WORKER, TO_AGENT]
+DECODERS = [FROM_WORKER, FROM_AGENT, FROM_SERVER, TO_WORKER, TO_AGENT, TO_SERVER]
 KINDS = {
     name: kind
-    for module in (messages, agent_messages)
+    for module in (messages, agent_messages, server_messages)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, messages.Message)
 }
+
+PLACEMENT = server_messages.PlaceSlots(
+    4, [server_messages.SlotPlace(["s1", "s2"], ["s3"])], [server_messages.ServerAddress("s1", "tcp://h:1")]
+)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -35,6 +49,10 @@ json_values = st.recursive(
         (TO_WORKER, Retire("ü\n")),
         (FROM_AGENT, agent_messages.AgentHello("j", "n", 1, {"w1": 5})),
         (TO_AGENT, agent_messages.SignalWorker("w1", 9)),
+        (TO_AGENT, agent_messages.StartWorker("s1", "server")),
+        (FROM_SERVER, server_messages.SlotsFilled(3, [0, 63], 12)),
+        (TO_SERVER, PLACEMENT),
+        (TO_WORKER, PLACEMENT),
     ],
 )
 def test_there_and_back(decoder, message):

@@ -1,4 +1,4 @@
-"""What a job's agent says, and what becomes of its workers when it dies and another one takes over.
+"""What a job's agent says, and what becomes of its processes when it dies and another one takes over.
 
 :class:`~pliant.errors.ProtocolError` means that a message was refused and changed nothing. Called on the event loop.
 """
@@ -10,9 +10,8 @@ from collections.abc import Set as AbstractSet
 
 from pliant.control.ending import exit_text
 from pliant.control.job import Job
-from pliant.control.links import Link, WorkerRecord
+from pliant.control.links import Link, ProcessRecord, ServerRecord, WorkerRecord
 from pliant.errors import ProtocolError
-from pliant.ids import WorkerId
 from pliant.membership.silence_plan import ProcessLook
 from pliant.wire.agent_messages import (
     UNKNOWN_EXIT,
@@ -52,11 +51,11 @@ def agent_connected(job: Job, hello: AgentHello, link: Link) -> None:
 
 
 def agent_died(job: Job, pid: int, *, replaced: bool) -> None:
-    """The agent's process is gone; its workers are not."""
+    """The agent's process is gone; workers and servers are not."""
     if job.over or job.agent.pid != pid:
         return
     job.agent.died_s = job.now_s()
-    if job.agent.leaving and all(record.gone for record in job.workers.values()):
+    if job.agent.leaving and all(record.gone for record in job.processes()):
         job.end("failed-lost", f"the job's agent (pid {pid}) was told to end, and has ended all its workers")
         return
     text = f"the job's agent (pid {pid}) has died; the workers go on"
@@ -69,44 +68,44 @@ def _compare_with_agent(job: Job, hello: AgentHello, waiting: AbstractSet[str]) 
     An exit cannot: the agent tells it until it has been taken, so a worker that it does not know any more has an exit
     on its way to here.
     """
-    for record in list(job.workers.values()):
-        if _over(record) or record.worker in waiting:
+    for record in job.processes():
+        if _over(record) or record.name in waiting:
             continue
-        if record.worker in hello.workers:
-            record.pid, record.adopting = hello.workers[record.worker], False
+        if record.name in hello.workers:
+            record.pid, record.adopting = hello.workers[record.name], False
             if record.doomed:
-                job.agent.signal(record.worker, signal.SIGKILL)
+                job.agent.signal(record.name, signal.SIGKILL)
         elif record.adopting:
             _adopt(job, record)
         elif record.pid is None:
-            job.agent.send(StartWorker(record.worker))
+            job.agent.send(StartWorker(record.name, record.role))
 
 
 def _hand_over(job: Job, hello: AgentHello, waiting: AbstractSet[str]) -> None:
     """A new agent takes over: it watches the workers that there are, and starts those that are still wanted."""
     adopted = []
-    for record in job.workers.values():
-        if _over(record) or record.worker in waiting:
+    for record in job.processes():
+        if _over(record) or record.name in waiting:
             continue
         if record.pid is None:
-            job.agent.send(StartWorker(record.worker))
+            job.agent.send(StartWorker(record.name, record.role))
         else:
             _adopt(job, record)
-            adopted.append(record.worker)
+            adopted.append(record.name)
     text = f"another agent (pid {hello.pid}) has taken over {', '.join(adopted) or 'no worker'}"
     job.event("agent_returned", text)
 
 
-def _over(record: WorkerRecord) -> bool:
+def _over(record: ProcessRecord) -> bool:
     """There is no process that anybody has to look after."""
     return record.exited or (record.gone and not record.expelled)
 
 
-def _adopt(job: Job, record: WorkerRecord) -> None:
+def _adopt(job: Job, record: ProcessRecord) -> None:
     record.adopting = True
-    job.agent.send(AdoptWorker(record.worker, record.pid or 0, record.device))
+    job.agent.send(AdoptWorker(record.name, record.pid or 0, record.device))
     if record.doomed:
-        job.agent.signal(record.worker, signal.SIGKILL)
+        job.agent.signal(record.name, signal.SIGKILL)
 
 
 def agent_said(job: Job, message: AgentToCoordinator) -> None:
@@ -118,7 +117,7 @@ def agent_said(job: Job, message: AgentToCoordinator) -> None:
         if not job.over:
             job.event("agent_leaving", f"the job's agent was told to end ({message.reason}), and ends its workers")
         return
-    record = job.workers.get(WorkerId(message.worker))
+    record = job.process(message.worker)
     if record is None:
         raise ProtocolError(f"{type(message).__name__} for {message.worker}, which was never asked for")
     if isinstance(message, WorkerStarted):
@@ -126,17 +125,25 @@ def agent_said(job: Job, message: AgentToCoordinator) -> None:
     elif isinstance(message, WorkerProbed):
         record.look = ProcessLook(job.now_s(), message.stopped, message.cpu_s)
     elif isinstance(message, WorkerExited):
-        if record.expelled and not record.exited:
-            job.event("expelled_ended", f"{record.worker}, expelled before, has ended: {exit_text(message.exit_code)}")
-            record.exited = True
-            job.look_for_state()
+        _exited(job, record, message)
+
+
+def _exited(job: Job, record: ProcessRecord, message: WorkerExited) -> None:
+    if record.expelled and not record.exited:
+        job.event("expelled_ended", f"{record.name}, expelled before, has ended: {exit_text(message.exit_code)}")
         record.exited = True
-        code = None if message.exit_code == UNKNOWN_EXIT else message.exit_code
-        how = exit_text(message.exit_code)
-        if not message.out_of_memory:
-            job.exited(record, how, exit_code=code)
-        elif not record.gone:
-            job.exited(record, f"{how} for lack of memory", exit_code=code)
+        job.look_for_state()
+    record.exited = True
+    code = None if message.exit_code == UNKNOWN_EXIT else message.exit_code
+    starved = message.out_of_memory and not record.gone
+    how = exit_text(message.exit_code) + (" for lack of memory" if starved else "")
+    if isinstance(record, ServerRecord):
+        job.servers.exited(record, how)
+        if starved:
+            job.servers.ran_out_of_memory(record)
+    elif isinstance(record, WorkerRecord):
+        job.exited(record, how, exit_code=code)
+        if starved:
             job.ran_out_of_memory(record)
 
 

@@ -17,7 +17,7 @@ from pliant.control.auth import TokenGate
 from pliant.control.event_socket import serve_events
 from pliant.control.openapi import OPERATIONS, Operation
 from pliant.control.registry import Registry
-from pliant.control.sockets import serve_agent, serve_worker
+from pliant.control.sockets import serve_agent, serve_server, serve_worker
 from pliant.errors import CoordinatorError
 
 _log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def make_app(registry: Registry, *, token: str) -> Starlette:
             *(_route(call) for call in sorted(OPERATIONS, key=lambda call: -call.path.count("/"))),
             WebSocketRoute("/v1/events", serve_events),
             WebSocketRoute("/v1/workers", serve_worker),
+            WebSocketRoute("/v1/servers", serve_server),
             WebSocketRoute("/v1/agents", serve_agent),
         ],
         middleware=[Middleware(TokenGate, token=token, used=registry.touch)],

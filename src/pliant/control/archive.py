@@ -40,9 +40,10 @@ class ArchivedJob:
         """Events with a larger ``seq``."""
         return self._journal.events(self._job, after=after)
 
-    def scale(self, workers: int) -> None:
+    def scale(self, workers: int | None, servers: int | None) -> None:
         """Refused: it is over."""
-        text = f"job {self._status.name} is {self._status.state}: it cannot be scaled to {workers} any more"
+        to = str(workers) if servers is None else f"{servers} servers"
+        text = f"job {self._status.name} is {self._status.state}: it cannot be scaled to {to} any more"
         raise CoordinatorError(text, status=409)
 
     def stop(self, *, now: bool) -> None:

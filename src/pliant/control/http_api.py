@@ -52,7 +52,7 @@ async def get_job(request: Request) -> Response:
 async def scale_job(request: Request) -> Response:
     """``POST /v1/jobs/NAME/scale``."""
     asked = await _body(request, ScaleRequest)
-    return _json(_registry(request).scale(_name(request), asked.workers).status())
+    return _json(_registry(request).scale(_name(request), asked.workers, servers=asked.servers).status())
 
 
 async def stop_job(request: Request) -> Response:

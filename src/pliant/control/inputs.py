@@ -20,12 +20,14 @@ from pliant.wire.messages import (
     WorkerProgress,
     WorkerToCoordinator,
 )
+from pliant.wire.server_messages import ServerHello, ServerProgress
+from pliant.wire.server_talk import ServerToCoordinator
 
 REPLAY_VERSION = 2
 """Raise it when the same inputs lead to something else than before: older live jobs are then not taken up."""
 
-UNTOLD = (WorkerProgress, StillHere, WorkerProbed, WeightsPublished)
-"""What workers and agents say and nothing depends on but what is known at this moment."""
+UNTOLD = (WorkerProgress, ServerProgress, StillHere, WorkerProbed, WeightsPublished)
+"""What workers, servers and agents say and nothing depends on but what is known at this moment."""
 
 Timer = Literal[
     "agent_never_came", "agent_away", "worker_vanished", "worker_slow", "worker_silent", "worker_stays", "leavers"
@@ -65,6 +67,25 @@ class WorkerDisconnected(_Input, frozen=True):
     worker: str
 
 
+class ServerConnected(_Input, frozen=True):
+    """A parameter server has said hello."""
+
+    hello: ServerHello
+
+
+class ServerSaid(_Input, frozen=True):
+    """A message of a parameter server, after its hello."""
+
+    server: str
+    message: ServerToCoordinator
+
+
+class ServerDisconnected(_Input, frozen=True):
+    """A parameter server's connection has ended."""
+
+    server: str
+
+
 class AgentConnected(_Input, frozen=True):
     """The job's agent has said hello."""
 
@@ -94,6 +115,12 @@ class ScaleAsked(_Input, frozen=True):
     workers: int
 
 
+class ScaleServersAsked(_Input, frozen=True):
+    """A user wants another number of parameter servers."""
+
+    servers: int
+
+
 class StopAsked(_Input, frozen=True):
     """A user wants the job to stop."""
 
@@ -111,6 +138,7 @@ class TimeRanOut(_Input, frozen=True):
 
     what: Timer
     worker: str = ""
+    """Or a parameter server."""
     detail: str = ""
 
 
@@ -136,11 +164,15 @@ Input = (
     | WorkerConnected
     | WorkerSaid
     | WorkerDisconnected
+    | ServerConnected
+    | ServerSaid
+    | ServerDisconnected
     | AgentConnected
     | AgentSaid
     | AgentDisconnected
     | AgentDied
     | ScaleAsked
+    | ScaleServersAsked
     | StopAsked
     | FaultAsked
     | TimeRanOut

@@ -12,12 +12,13 @@ from pliant.control.agent_desk import agent_closed, agent_connected, agent_died,
 from pliant.control.clock import Clock
 from pliant.control.job import Job
 from pliant.control.journal import Journal
-from pliant.control.links import Link, WorkerRecord
+from pliant.control.links import Link, ProcessRecord, ServerRecord, WorkerRecord
 from pliant.control.misbehaving import misbehave
+from pliant.control.server_desk import server_closed, server_connected, server_said
 from pliant.control.timers import ran_out
 from pliant.control.worker_desk import worker_closed, worker_connected, worker_said
 from pliant.errors import ProtocolError
-from pliant.ids import WorkerId
+from pliant.ids import ServerId, WorkerId
 
 
 class Intake:
@@ -31,7 +32,7 @@ class Intake:
         """Now. ``seq``: the newest event's number."""
         return given.Moment(self._clock.monotonic(), self._clock.unix(), seq)
 
-    def take(self, job: Job, item: given.Input, *, seq: int, link: Link | None = None) -> WorkerRecord | None:
+    def take(self, job: Job, item: given.Input, *, seq: int, link: Link | None = None) -> ProcessRecord | None:
         """Journal and handle ``item``; see :func:`handle`."""
         entry = given.Entry(self.moment(seq), item)
         if not job.over and not isinstance(getattr(item, "message", None), given.UNTOLD):
@@ -39,7 +40,7 @@ class Intake:
         return handle(job, entry, link)
 
 
-def handle(job: Job, entry: given.Entry, link: Link | None = None) -> WorkerRecord | None:
+def handle(job: Job, entry: given.Entry, link: Link | None = None) -> ProcessRecord | None:
     """Do what an input means.
 
     Args:
@@ -48,10 +49,10 @@ def handle(job: Job, entry: given.Entry, link: Link | None = None) -> WorkerReco
         link: of a connection that begins or has ended.
 
     Returns:
-        For a connecting worker its record; None if it is not wanted, and for all other inputs.
+        For a connecting worker or server its record; None if it is not wanted, and for all other inputs.
 
     Raises:
-        ProtocolError: A worker or an agent said what it may not say now. Nothing has changed.
+        ProtocolError: A worker, a server or an agent said what it may not say now. Nothing has changed.
         CoordinatorError: A user asked for what is not possible. Nothing has changed.
     """
     job.moment, item = entry.moment, entry.input
@@ -63,6 +64,12 @@ def handle(job: Job, entry: given.Entry, link: Link | None = None) -> WorkerReco
             return worker_connected(job, hello, link)
         case given.WorkerDisconnected(worker) if link is not None:
             worker_closed(job, _known(job, worker), link)
+        case given.ServerConnected(server_hello) if link is not None:
+            return server_connected(job, server_hello, link)
+        case given.ServerSaid(server, said):
+            server_said(job, _known_server(job, server), said)
+        case given.ServerDisconnected(server) if link is not None:
+            server_closed(job, _known_server(job, server), link)
         case given.AgentConnected(hello) if link is not None:
             agent_connected(job, hello, link)
         case given.AgentSaid(message):
@@ -73,6 +80,8 @@ def handle(job: Job, entry: given.Entry, link: Link | None = None) -> WorkerReco
             agent_died(job, pid, replaced=replaced)
         case given.ScaleAsked(workers):
             job.scale(workers)
+        case given.ScaleServersAsked(servers):
+            job.scale_servers(servers)
         case given.StopAsked(now):
             job.stop(now=now)
         case given.FaultAsked(asked):
@@ -92,4 +101,11 @@ def _known(job: Job, worker: str) -> WorkerRecord:
     record = job.workers.get(WorkerId(worker))
     if record is None:
         raise ProtocolError(f"job {job.spec.name} has no worker {worker}")
+    return record
+
+
+def _known_server(job: Job, server: str) -> ServerRecord:
+    record = job.servers.records.get(ServerId(server))
+    if record is None:
+        raise ProtocolError(f"job {job.spec.name} has no server {server}")
     return record

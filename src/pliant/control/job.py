@@ -22,6 +22,7 @@ from pliant.control.report_plan import job_status
 from pliant.control.scalars import scalars_for
 from pliant.control.schedule import strike
 from pliant.control.schedule_plan import describe
+from pliant.control.servers import Servers
 from pliant.control.surroundings import Surroundings
 from pliant.errors import ConfigError, CoordinatorError
 from pliant.membership import events as ev
@@ -48,8 +49,10 @@ class Job(JobRecords):
     def __init__(self, job: str, spec: JobSpec, around: Surroundings, *, moment: Moment) -> None:
         """As :class:`~pliant.control.job_records.JobRecords`."""
         super().__init__(job, spec, around, moment=moment)
+        self.servers = Servers(self)
         self.event("job_started", f"job {spec.name} created for {spec.script}")
         self._carry_out(self.membership.begin())
+        self.servers.begin()
 
     def go_live(self, around: Surroundings) -> None:
         """From here on what happens is real: events are published, scalars written."""
@@ -67,14 +70,26 @@ class Job(JobRecords):
             CoordinatorError: 422 out of bounds, 409 the job is over or stopping. Nothing changed.
         """
         name, low, high = self.spec.name, self.spec.min_workers, self.spec.max_workers
-        if self.over or self._stopping:
-            raise CoordinatorError(f"job {name} is {self.state}: it cannot be scaled any more", status=409)
+        self._refuse_scaling_at_the_end()
         if not low <= workers <= high:
             fix = f"choose a number from {low} to {high}, or start the job with other --workers MIN:MAX"
             raise CoordinatorError(f"cannot scale job {name} to {workers} workers: {fix}", status=422)
         if self.recipe is not None and workers > self.recipe.shards:
             raise CoordinatorError(too_many_workers(workers, self.recipe.shards), status=422)
         self._scale(workers, by="on request")
+
+    def scale_servers(self, servers: int) -> None:
+        """Change the wanted number of parameter servers.
+
+        Raises:
+            CoordinatorError: 422 out of bounds, or the job has none; 409 it is over or stopping. Nothing changed.
+        """
+        self._refuse_scaling_at_the_end()
+        self.servers.scale(servers, by="on request")
+
+    def _refuse_scaling_at_the_end(self) -> None:
+        if self.over or self._stopping:
+            raise CoordinatorError(f"job {self.spec.name} is {self.state}: it cannot be scaled any more", status=409)
 
     def stop(self, *, now: bool) -> None:
         """Stop at a boundary, or at once. Does nothing if the job is over."""
@@ -120,7 +135,7 @@ class Job(JobRecords):
 
     def taken_up(self, away_s: float) -> None:
         """This coordinator is another one than before."""
-        for peer in (self.agent, *self.workers.values()):
+        for peer in (self.agent, *self.processes()):
             if peer.away_since_s is not None:  # the others have to find this coordinator first
                 peer.away_since_s = self.now_s()
         if not self.over:
@@ -130,6 +145,14 @@ class Job(JobRecords):
         """What was found to begin from; see :class:`~pliant.control.checkpoints.Checkpoints`."""
         if not self.over and self.checkpoints.choosing:
             self.handle(self.checkpoints.chosen(choice, calls=self.calls))
+            if not self.over:
+                self.servers.go_on()
+
+    def lose_state(self, why: str) -> None:
+        """What the job has done is lost, up to its last checkpoint: all begin again from there."""
+        if self._stopping:
+            self.event("state_lost", why)
+        self.handle(ev.StateLost(why))
 
     def look_for_state(self) -> None:
         """Have the checkpoint chosen that the job goes on from, if it needs one and nobody can write a newer one.
@@ -137,7 +160,7 @@ class Job(JobRecords):
         Workers that were expelled for their silence may train on with their like, cut off from here, until they hear of
         it or their agent has killed them: two halves must never both go on, so the ends of all are awaited.
         """
-        at_large = any(record.expelled and not record.exited for record in self.workers.values())
+        at_large = any(record.expelled and not record.exited for record in self.processes())
         if self.checkpoints.choosing and not self.over and not at_large:
             self.around.choose_checkpoint(self.id, self.spec.checkpoints)
 
@@ -156,7 +179,8 @@ class Job(JobRecords):
             return
         worker, step = self.at_milestone
         main, patient = self.workers[worker], self.spec.patient_plan
-        if patient and not main.gone and any(record.unsettled for record in self.workers.values()):
+        on_the_way = any(record.unsettled for record in self.workers.values()) or not self.servers.at_rest
+        if patient and not main.gone and on_the_way:
             return
         self.at_milestone = None
         if not main.gone:
@@ -167,13 +191,18 @@ class Job(JobRecords):
         members = self.changes.training()
         live = [record for record in self.workers.values() if not record.gone]
         going = any(record.leaving or record.doomed or record.stricken for record in live)
-        return self.changes.settled and not going and len(members) == len(live) == self.membership.target
+        complete = len(members) == len(live) == self.membership.target
+        return self.changes.settled and not going and complete and self.servers.at_rest
 
     def _happen(self, event: PlanEvent, *, step: int) -> None:
         """One event of the plan."""
-        if event.scale is not None:
+        by = f"by the plan ({describe(event)})"
+        if event.scale is not None or event.scale_servers is not None:
             try:
-                self._scale(event.scale, by=f"by the plan ({describe(event)})")
+                if event.scale is not None:
+                    self._scale(event.scale, by=by)
+                else:
+                    self.servers.scale(event.scale_servers or 0, by=by)
             except CoordinatorError as error:
                 self.event("plan_refused", f"the plan's {describe(event)} was not done: {error}")
             return
@@ -182,7 +211,8 @@ class Job(JobRecords):
             self.around.die()
             return
         training = [self.workers[worker] for worker in self.changes.training()]
-        self.log.record("plan_signal", strike(event, training=training, agent=self.agent), step=step)
+        text = strike(event, training=training, serving=self.servers.serving(), agent=self.agent)
+        self.log.record("plan_signal", text, step=step)
 
     def _scale(self, workers: int, *, by: str) -> None:
         old = self.membership.target
@@ -276,7 +306,7 @@ class Job(JobRecords):
     def _do(self, decision: ev.Decision) -> None:
         match decision:
             case ev.StartWorkerProcess(worker):
-                self.workers[worker] = WorkerRecord(worker=worker)
+                self.workers[worker] = WorkerRecord(name=worker)
                 self.agent.send(StartWorker(worker))
             case ev.AnnounceGeneration(generation, kind, places, to):
                 ranks = {place.worker: place.rank for place in places}
@@ -298,6 +328,8 @@ class Job(JobRecords):
             case ev.ExpelWorker(worker, reason):
                 self.expel(self.workers[worker], "worker_cut_off", f"cut off: {reason}")
             case ev.FindState(lost):
+                if lost:
+                    self.servers.begin_again()
                 if (missing := self.checkpoints.find(lost, leaving=self.agent.leaving)) is not None:
                     self.handle(missing)
                 else:
@@ -317,6 +349,7 @@ class Job(JobRecords):
         elif outcome in ("failed-script", "failed-diverged") and self.script_error is not None:
             reason = self.script_error
         self.changes.end()
+        self.servers.changes.end()
         self.publications.end()
         unreached = self.schedule.unreached()
         if unreached:
@@ -331,6 +364,7 @@ class Job(JobRecords):
         for record in self.workers.values():
             if not record.gone and record.finished is None:
                 record.send(Retire(f"the job is {end.state}"))
+        self.servers.retire_all(f"the job is {end.state}")
         self.agent.send(StopAgent(grace_s))
         if self._scalars is not None:
             self._scalars.close()

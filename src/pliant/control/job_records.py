@@ -7,15 +7,16 @@ from pliant.control.checkpoints import Checkpoints
 from pliant.control.ending import End, Ending
 from pliant.control.event_log import EventLog
 from pliant.control.inputs import Moment
-from pliant.control.links import AgentRecord, WorkerRecord
+from pliant.control.links import AgentRecord, ProcessRecord, WorkerRecord
 from pliant.control.memory_plan import MemoryPlan
 from pliant.control.progress import Progress
 from pliant.control.publications import Publications
 from pliant.control.report_plan import JobView, job_report, job_status
 from pliant.control.scalars import Scalars
 from pliant.control.schedule_plan import Schedule
+from pliant.control.servers import Servers
 from pliant.control.surroundings import Surroundings
-from pliant.ids import WorkerId
+from pliant.ids import ServerId, WorkerId
 from pliant.membership.state import JobMembership
 from pliant.wire.api import Event, JobSpec, JobState, JobStatus, Report, WorkerStatus
 from pliant.wire.messages import CallEnded, WorkerReady
@@ -23,6 +24,8 @@ from pliant.wire.messages import CallEnded, WorkerReady
 
 class JobRecords:
     """Base of :class:`~pliant.control.job.Job`: its state, and the views of it."""
+
+    servers: Servers
 
     def __init__(self, job: str, spec: JobSpec, around: Surroundings, *, moment: Moment) -> None:
         """A job that waits for its agent.
@@ -92,6 +95,14 @@ class JobRecords:
         """Events with a larger ``seq``."""
         return self.log.after(after)
 
+    def process(self, name: str) -> ProcessRecord | None:
+        """The worker or server of this name, whatever has become of it; None if there never was one."""
+        return self.workers.get(WorkerId(name)) or self.servers.records.get(ServerId(name))
+
+    def processes(self) -> list[ProcessRecord]:
+        """All workers and servers that the job ever had."""
+        return [*self.workers.values(), *self.servers.records.values()]
+
     def event(self, kind: str, message: str, *, before: int | None = None, after: int | None = None) -> None:
         """Something happened, at the present step."""
         self.log.record(kind, message, step=self.progress.step, before=before, after=after)
@@ -110,6 +121,8 @@ class JobRecords:
             target=self.membership.target,
             started_s=self.created.unix_s,
             workers=[self._worker_status(record) for record in self.workers.values() if not record.gone],
+            servers=self.servers.statuses(),
+            target_servers=self.servers.wanted,
             error=None if end is None else end.error,
             failure=None if end is None else end.failure,
             weights_sha256=None if end is None else end.weights_sha256,
@@ -129,5 +142,9 @@ class JobRecords:
         )
 
     def _report(self, view: JobView | None = None) -> Report:
-        over_time = self.changes.workers_over_time
-        return job_report(view or self._view(), events=self.events(), workers_over_time=over_time)
+        return job_report(
+            view or self._view(),
+            events=self.events(),
+            workers_over_time=self.changes.workers_over_time,
+            servers_over_time=self.servers.changes.over_time,
+        )

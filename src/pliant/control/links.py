@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from pliant.ids import WorkerId
+from pliant.ids import ServerId, WorkerId
 from pliant.membership.silence_plan import ProcessLook
-from pliant.wire.agent_messages import SignalWorker
-from pliant.wire.messages import Message, WorkerFinished, WorkerProgress
+from pliant.wire.agent_messages import Role, SignalWorker
+from pliant.wire.message import Message
+from pliant.wire.messages import WorkerFinished, WorkerProgress
+from pliant.wire.server_messages import ServerProgress
 
 _MOST_WAITING = 1000
 REPLACED = 4001
@@ -63,10 +65,12 @@ class Peer:
 
 
 @dataclass
-class WorkerRecord(Peer):
-    """What the coordinator knows of one worker."""
+class ProcessRecord(Peer):
+    """What the coordinator knows of a process that the job's agent looks after: a worker, or a parameter server."""
 
-    worker: WorkerId = field(kw_only=True)
+    role: ClassVar[Role] = "worker"
+    name: str = field(kw_only=True)
+    """Its id."""
     pid: int | None = None
     device: str = ""
     """The GPU that its agent gave it."""
@@ -75,9 +79,7 @@ class WorkerRecord(Peer):
     heard_s: float = 0.0
     look: ProcessLook | None = None
     """What its agent last saw of its process. Not journaled."""
-    progress: WorkerProgress | None = None
     ready: bool = False
-    entered: bool = False
     leaving: bool = False
     doomed: bool = False
     """The plan has had it killed."""
@@ -86,7 +88,6 @@ class WorkerRecord(Peer):
     slow: float = 1.0
     """The plan has it take so many times as long."""
     retired: bool = False
-    finished: WorkerFinished | None = None
     gone: bool = False
     """It counts as gone: its process has ended, or it was expelled."""
     expelled: bool = False
@@ -98,6 +99,30 @@ class WorkerRecord(Peer):
     def met(self) -> bool:
         """It was connected at least once."""
         return self.link is not None or self.away_since_s is not None
+
+    @property
+    def dismissed(self) -> bool:
+        """It is not needed any more; nothing is awaited of it but its end."""
+        return self.retired
+
+
+@dataclass
+class WorkerRecord(ProcessRecord):
+    """What the coordinator knows of one worker."""
+
+    progress: WorkerProgress | None = None
+    entered: bool = False
+    finished: WorkerFinished | None = None
+
+    @property
+    def worker(self) -> WorkerId:
+        """Its id."""
+        return WorkerId(self.name)
+
+    @property
+    def dismissed(self) -> bool:
+        """Its script has ended, or it is not needed any more."""
+        return self.retired or self.finished is not None
 
     @property
     def unsettled(self) -> bool:
@@ -118,6 +143,22 @@ class WorkerRecord(Peer):
 
 
 @dataclass
+class ServerRecord(ProcessRecord):
+    """What the coordinator knows of one parameter server."""
+
+    role: ClassVar[Role] = "server"
+    endpoint: str = ""
+    """Where it listens."""
+    progress: ServerProgress | None = None
+    """Only for the status, and not journaled."""
+
+    @property
+    def server(self) -> ServerId:
+        """Its id."""
+        return ServerId(self.name)
+
+
+@dataclass
 class AgentRecord(Peer):
     """What the coordinator knows of a job's agent."""
 
@@ -129,6 +170,6 @@ class AgentRecord(Peer):
     died_s: float | None = None
     """When its process was found dead; None while it lives, and once another one has come."""
 
-    def signal(self, worker: WorkerId, number: int) -> None:
-        """Have a signal sent to a worker."""
-        self.send(SignalWorker(worker, number))
+    def signal(self, name: str, number: int) -> None:
+        """Have a signal sent to a worker or a server."""
+        self.send(SignalWorker(name, number))

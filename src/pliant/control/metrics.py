@@ -18,9 +18,12 @@ _HELP = {
     "pliant_job_generation": ("gauge", "Number of the generation that trains."),
     "pliant_job_workers": ("gauge", "Worker processes by state."),
     "pliant_job_target_workers": ("gauge", "Wanted workers."),
+    "pliant_job_servers": ("gauge", "Parameter server processes by state."),
+    "pliant_job_target_servers": ("gauge", "Wanted parameter servers."),
+    "pliant_job_server_bytes": ("gauge", "Held by a parameter server."),
     "pliant_job_events_total": ("counter", "Events by kind."),
     "pliant_refused_messages_total": ("counter", "Messages that were malformed, too large or out of order."),
-    "pliant_open_sockets": ("gauge", "WebSockets of workers, agents and followers."),
+    "pliant_open_sockets": ("gauge", "WebSockets of workers, servers, agents and followers."),
 }
 _Sample = tuple[str, dict[str, str], float]
 
@@ -48,6 +51,7 @@ def _of_job(status: JobStatus) -> Iterator[_Sample]:
         "steps_per_second": status.steps_per_s,
         "generation": status.generation,
         "target_workers": status.target_workers,
+        "target_servers": status.target_servers or None,
     }
     for name, value in values.items():
         if value is not None:
@@ -55,6 +59,10 @@ def _of_job(status: JobStatus) -> Iterator[_Sample]:
     states = sorted(worker.state for worker in status.workers)
     for state, workers in groupby(states):
         yield "pliant_job_workers", {**job, "state": state}, len(list(workers))
+    for state, servers in groupby(sorted(server.state for server in status.servers)):
+        yield "pliant_job_servers", {**job, "state": state}, len(list(servers))
+    for server in status.servers:
+        yield "pliant_job_server_bytes", {**job, "server": server.server}, server.size_bytes
 
 
 def _lines(samples: Iterable[_Sample]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Faults on purpose, asked for by whoever tests a script: one worker is told to be slow, or cut off."""
+"""Faults on purpose, asked for by whoever tests a script: a worker or server is told to be slow, or cut off."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from math import isfinite
 
 from pliant.control.job import Job
 from pliant.errors import CoordinatorError
-from pliant.ids import WorkerId
 from pliant.wire.api import MisbehaveRequest
 from pliant.wire.messages import Misbehave
 
@@ -21,9 +20,9 @@ def misbehave(job: Job, asked: MisbehaveRequest) -> None:
     name, worker = job.spec.name, asked.worker
     if job.over:
         raise CoordinatorError(f"job {name} is {job.state}: no worker is left to misbehave", status=409)
-    record = job.workers.get(WorkerId(worker))
+    record = job.process(worker)
     if record is None:
-        known = ", ".join(each for each, record in job.workers.items() if not record.gone) or "none"
+        known = ", ".join(record.name for record in job.processes() if not record.gone) or "none"
         raise CoordinatorError(f"job {name} has no worker {worker[:100]!r}; there are: {known}", status=404)
     if record.gone:
         raise CoordinatorError(f"{worker} of job {name} has ended: it cannot misbehave any more", status=409)

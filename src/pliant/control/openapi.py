@@ -58,7 +58,7 @@ OPERATIONS = (
         "POST",
         "/v1/jobs/{name}/scale",
         "scale_job",
-        "Change the wanted number of workers.",
+        "Change the wanted number of workers, or of parameter servers.",
         JobStatus,
         ScaleRequest,
         refusals=(404, 409, 413, 422),
@@ -76,7 +76,7 @@ OPERATIONS = (
         "POST",
         "/v1/jobs/{name}/misbehave",
         "misbehave_job",
-        "A fault on purpose, for tests: a worker becomes slow, or loses its connections.",
+        "A fault on purpose, for tests: a worker or server becomes slow, or loses its connections.",
         JobStatus,
         MisbehaveRequest,
         refusals=(404, 409, 413, 422),
@@ -114,6 +114,7 @@ SOCKETS = {
         ("job", "after"),
     ),
     "/v1/workers": ("worker_socket", "WebSocket of workers (pliant.wire.messages).", None, ()),
+    "/v1/servers": ("server_socket", "WebSocket of parameter servers (pliant.wire.server_messages).", None, ()),
     "/v1/agents": ("agent_socket", "WebSocket of agents (pliant.wire.messages).", None, ()),
 }
 

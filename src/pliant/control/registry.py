@@ -23,12 +23,13 @@ from pliant.control.inputs import (
     JobCreated,
     JobTakenUp,
     ScaleAsked,
+    ScaleServersAsked,
     StopAsked,
 )
 from pliant.control.intake import Intake
 from pliant.control.job import Job
 from pliant.control.journal import Journal, KeptJob
-from pliant.control.links import Link, WorkerRecord
+from pliant.control.links import Link, ProcessRecord
 from pliant.control.replay import replay
 from pliant.control.spec_plan import check_spec
 from pliant.control.streams import Streams
@@ -135,21 +136,26 @@ class Registry:
         job = self.jobs.get(name)
         return job if isinstance(job, Job) else None
 
-    def take(self, job: Job, item: Input, *, link: Link | None = None) -> WorkerRecord | None:
+    def take(self, job: Job, item: Input, *, link: Link | None = None) -> ProcessRecord | None:
         """Something happens to ``job``: see :mod:`pliant.control.intake`."""
         return self._intake.take(job, item, seq=self._seq, link=link)
 
-    def scale(self, name: str, workers: int) -> Job | ArchivedJob:
-        """Another number of wanted workers.
+    def scale(self, name: str, workers: int | None = None, *, servers: int | None = None) -> Job | ArchivedJob:
+        """Another number of wanted workers, or of parameter servers.
 
         Raises:
-            CoordinatorError: 404, 409, 422. Nothing changed.
+            CoordinatorError: 404, 409, 422. Nothing changed, unless both were given: the workers then, perhaps.
         """
         job = self.find(name)
-        if isinstance(job, Job):
+        if workers is None and servers is None:
+            raise CoordinatorError("nothing to do: give a number of workers, of servers, or both", status=422)
+        if not isinstance(job, Job):
+            job.scale(workers, servers)
+            return job
+        if workers is not None:
             self.take(job, ScaleAsked(workers))
-        else:
-            job.scale(workers)
+        if servers is not None:
+            self.take(job, ScaleServersAsked(servers))
         return job
 
     def stop(self, name: str, *, now: bool) -> Job | ArchivedJob:

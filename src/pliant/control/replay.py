@@ -11,7 +11,7 @@ from pliant.control.links import Link, Peer
 from pliant.control.surroundings import Surroundings
 from pliant.errors import CoordinatorError, ProtocolError
 from pliant.wire.api import JobSpec
-from pliant.wire.messages import Message
+from pliant.wire.message import Message
 
 
 class _Nowhere:
@@ -58,7 +58,7 @@ def replay(job_id: str, spec: JobSpec, entries: Iterable[given.Entry]) -> Job | 
         if begins and link is not None:
             links[who] = link
     if job is not None:
-        for peer in (job.agent, *job.workers.values()):
+        for peer in (job.agent, *job.processes()):
             _let_go(peer, now_s=job.now_s())
     return job
 
@@ -72,6 +72,10 @@ def _connection(item: given.Input) -> tuple[str, bool]:
             return hello.worker, True
         case given.WorkerDisconnected(worker):
             return worker, False
+        case given.ServerConnected(hello):
+            return hello.server, True
+        case given.ServerDisconnected(server):
+            return server, False
         case given.AgentConnected():
             return "", True
     return "", False

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pliant.control.progress import Progress, median_gap_s
-from pliant.wire.api import Event, FailureKind, JobSpec, JobState, JobStatus, Report, WorkerStatus
+from pliant.wire.api import Event, FailureKind, JobSpec, JobState, JobStatus, Report, ServerStatus, WorkerStatus
 from pliant.wire.messages import WorkerReady
 
 
@@ -26,6 +26,8 @@ class JobView:
     failure: FailureKind | None
     weights_sha256: str | None
     final_loss: float | None
+    servers: list[ServerStatus] = field(default_factory=list)
+    target_servers: int = 0
 
 
 def job_status(view: JobView) -> JobStatus:
@@ -55,11 +57,22 @@ def job_status(view: JobView) -> JobStatus:
         error=view.error,
         failure=view.failure,
         weights_sha256=view.weights_sha256,
+        strategy=view.spec.strategy,
+        servers=view.servers,
+        target_servers=view.target_servers,
+        min_servers=view.spec.min_servers if view.target_servers else 0,
+        max_servers=view.spec.max_servers if view.target_servers else 0,
     )
 
 
-def job_report(view: JobView, *, events: list[Event], workers_over_time: Sequence[tuple[float, int]]) -> Report:
-    """``GET /v1/jobs/NAME/report``. ``workers_over_time`` is in monotonic seconds."""
+def job_report(
+    view: JobView,
+    *,
+    events: list[Event],
+    workers_over_time: Sequence[tuple[float, int]],
+    servers_over_time: Sequence[tuple[float, int]] = (),
+) -> Report:
+    """``GET /v1/jobs/NAME/report``. ``workers_over_time`` and ``servers_over_time`` are in monotonic seconds."""
     progress = view.progress
     times_s = progress.times_s
     # A commit may be reported before its generation's entry was seen; time then begins with the commit.
@@ -82,6 +95,9 @@ def job_report(view: JobView, *, events: list[Event], workers_over_time: Sequenc
         losses=list(progress.losses),
         workers_over_time=[(max(0.0, time_s - origin_s), workers) for time_s, workers in workers_over_time],
         first_step=progress.first_step,
+        strategy=view.spec.strategy,
+        servers_over_time=[(max(0.0, time_s - origin_s), servers) for time_s, servers in servers_over_time],
+        updates=max((server.updates for server in view.servers), default=0),
     )
 
 

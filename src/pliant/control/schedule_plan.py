@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from pliant.ids import WorkerId
 from pliant.wire.api import PlanEvent
 
 ACTIONS = tuple(field.name for field in msgspec.structs.fields(PlanEvent) if field.name != "at_step")
@@ -52,11 +51,11 @@ class Schedule:
         return list(self._waiting)
 
 
-def victims(ranks: Sequence[WorkerId], count: int) -> list[WorkerId]:
+def victims(ranks: Sequence[str], count: int) -> list[str]:
     """Whom an event takes: the highest ranks first, so that a plan means the same every time.
 
     Args:
-        ranks: Live members, by rank.
+        ranks: Live members, by rank; or servers, oldest first.
         count: How many; more than there are takes all.
     """
     return list(reversed(ranks))[:count]

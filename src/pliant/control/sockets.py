@@ -1,4 +1,4 @@
-"""The WebSockets of workers and agents: frames in and out, nothing decided here.
+"""The WebSockets of workers, servers and agents: frames in and out, nothing decided here.
 
 A frame that is not understood, or not allowed now, is answered with ``Refused`` and ignored; after 20 of them on one
 connection it is closed. No frame ever ends more than its own connection.
@@ -10,18 +10,31 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pliant.control.inputs import AgentDisconnected, AgentSaid, WorkerConnected, WorkerDisconnected, WorkerSaid
+from pliant.control.inputs import (
+    AgentDisconnected,
+    AgentSaid,
+    Input,
+    ServerConnected,
+    ServerDisconnected,
+    ServerSaid,
+    WorkerConnected,
+    WorkerDisconnected,
+    WorkerSaid,
+)
 from pliant.control.job import Job
-from pliant.control.links import WorkerRecord
+from pliant.control.links import ProcessRecord
 from pliant.control.registry import Registry
 from pliant.errors import ProtocolError
 from pliant.wire.agent_messages import AgentHello, AgentToCoordinator
-from pliant.wire.codec import FROM_AGENT, FROM_WORKER, MAX_ANSWER_BYTES, Decoder, encode
-from pliant.wire.messages import Message, Refused, Retire, Taken, WorkerHello, WorkerToCoordinator
+from pliant.wire.codec import FROM_AGENT, FROM_SERVER, FROM_WORKER, MAX_ANSWER_BYTES, Decoder, encode
+from pliant.wire.message import Message
+from pliant.wire.messages import Refused, Retire, Taken, WorkerHello
+from pliant.wire.server_messages import ServerHello
 
 _log = logging.getLogger(__name__)
 Incoming = TypeVar("Incoming")
@@ -92,7 +105,7 @@ def _text(message: Message) -> str:
 
 
 class Conversation(Generic[Incoming]):
-    """One connection of a worker or an agent: typed messages, refusals, the writing task."""
+    """One connection of a worker, a server or an agent: typed messages, refusals, the writing task."""
 
     def __init__(self, socket: WebSocket, decoder: Decoder[Incoming], registry: Registry) -> None:
         """``socket`` has been accepted."""
@@ -150,40 +163,62 @@ class Conversation(Generic[Incoming]):
         self.link.send(Refused(reason[:1000]))
 
 
+@dataclass(frozen=True)
+class _Speaker:
+    """What one kind of process says hello with, and the inputs that its connection makes."""
+
+    decoder: Decoder[Any]
+    hello: type[Any]
+    connected: Callable[[Any], Input]
+    said: Callable[[str, Any], Input]
+    disconnected: Callable[[str], Input]
+
+
+_WORKER = _Speaker(FROM_WORKER, WorkerHello, WorkerConnected, WorkerSaid, WorkerDisconnected)
+_SERVER = _Speaker(FROM_SERVER, ServerHello, ServerConnected, ServerSaid, ServerDisconnected)
+
+
 async def serve_worker(socket: WebSocket) -> None:
     """WebSocket ``/v1/workers``."""
+    await _serve_process(socket, _WORKER)
+
+
+async def serve_server(socket: WebSocket) -> None:
+    """WebSocket ``/v1/servers``."""
+    await _serve_process(socket, _SERVER)
+
+
+async def _serve_process(socket: WebSocket, speaker: _Speaker) -> None:
     registry: Registry = socket.app.state.registry
-    conversation: Conversation[WorkerToCoordinator] = Conversation(socket, FROM_WORKER, registry)
+    conversation: Conversation[Any] = Conversation(socket, speaker.decoder, registry)
 
     async def talk() -> None:
-        hello = await conversation.hello(WorkerHello)
-        if not isinstance(hello, WorkerHello):
+        hello = await conversation.hello(speaker.hello)
+        if hello is None:
             return
         job = registry.live(hello.job)
-        record = None if job is None else _admit(registry, job, hello, conversation)
+        record = None if job is None else _admit(registry, job, speaker.connected(hello), conversation)
         if job is None:
             conversation.link.send(Retire(f"the coordinator knows no running job {hello.job[:100]!r}"))
         if job is None or record is None:
             conversation.link.close(_NORMAL, "not wanted")
             return
-
-        def take(message: WorkerToCoordinator) -> None:
-            registry.take(job, WorkerSaid(record.worker, message))
-
         try:
-            await conversation.listen(take)
+            await conversation.listen(lambda message: _said(registry, job, speaker.said(record.name, message)))
         finally:
             if record.link is conversation.link:  # else a newer connection of the same process has replaced it
-                registry.take(job, WorkerDisconnected(record.worker), link=conversation.link)
+                registry.take(job, speaker.disconnected(record.name), link=conversation.link)
 
     await _serve(socket, conversation.link, talk, registry)
 
 
-def _admit(
-    registry: Registry, job: Job, hello: WorkerHello, conversation: Conversation[WorkerToCoordinator]
-) -> WorkerRecord | None:
+def _said(registry: Registry, job: Job, item: Input) -> None:
+    registry.take(job, item)
+
+
+def _admit(registry: Registry, job: Job, hello: Input, conversation: Conversation[Any]) -> ProcessRecord | None:
     try:
-        return registry.take(job, WorkerConnected(hello), link=conversation.link)
+        return registry.take(job, hello, link=conversation.link)
     except ProtocolError as error:
         conversation.refuse(str(error))
         return None

@@ -12,7 +12,10 @@ from pliant.wire.api import JobSpec, PlanEvent
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MOST_WORKERS = 4096
 _MOST_SLOW = 1000
-_COUNTED = ("scale", "kill", "leave", "stop", "partition")
+_MOST_SERVERS = 64
+_MOST_COPIES = 2
+_OF_SERVERS = ("scale_servers", "kill_server", "stop_server")
+_COUNTED = ("scale", "kill", "leave", "stop", "partition", *_OF_SERVERS)
 
 
 def check_spec(spec: JobSpec) -> None:
@@ -45,10 +48,37 @@ def check_spec(spec: JobSpec) -> None:
         problems.append(f"keep is {spec.keep}; at least 1 checkpoint must be kept")
     if not spec.checkpoints and (spec.checkpoint_every or spec.resume):
         problems.append("checkpoint_every and resume need a directory in checkpoints")
+    if spec.strategy == "parameter-server":
+        problems += _server_problems(spec)
     for number, event in enumerate(spec.plan, start=1):
-        problems += [f"plan event {number}: {problem}" for problem in _plan_problems(event, low=low, high=high)]
+        found = [*_plan_problems(event, low=low, high=high), *_server_plan_problems(event, spec)]
+        problems += [f"plan event {number}: {problem}" for problem in found]
     if problems:
         raise ConfigError(problems)
+
+
+def _server_problems(spec: JobSpec) -> list[str]:
+    problems = []
+    low, high = spec.min_servers, spec.max_servers
+    if low < 1:
+        problems.append(f"min_servers is {low}; a job with parameter servers needs at least 1")
+    if high < low:
+        problems.append(f"max_servers ({high}) is below min_servers ({low}); swap them or raise the maximum")
+    if high > _MOST_SERVERS:
+        problems.append(f"max_servers is {high}; at most {_MOST_SERVERS} are supported, one for each slot")
+    if not 1 <= spec.copies <= _MOST_COPIES:
+        problems.append(f"copies is {spec.copies}; choose 1, or 2 so that the death of a server loses nothing")
+    return problems
+
+
+def _server_plan_problems(event: PlanEvent, spec: JobSpec) -> list[str]:
+    given = [name for name in _OF_SERVERS if getattr(event, name) is not None]
+    if given and spec.strategy != "parameter-server":
+        return [f"{given[0]} needs the strategy parameter-server; this job's is {spec.strategy}"]
+    wanted = event.scale_servers
+    if wanted is not None and wanted >= 1 and not spec.min_servers <= wanted <= spec.max_servers:
+        return [f"scale_servers is {wanted}, outside the job's {spec.min_servers} to {spec.max_servers} servers"]
+    return []
 
 
 def _plan_problems(event: PlanEvent, *, low: int, high: int) -> list[str]:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from pliant.control.inputs import Timer, TimeRanOut
 from pliant.control.job import Job
-from pliant.control.links import WorkerRecord
-from pliant.ids import WorkerId
+from pliant.control.links import ProcessRecord, ServerRecord, WorkerRecord
 from pliant.membership.silence_plan import Sight, SilenceWatch
 from pliant.timeouts import Timeouts
 from pliant.wire.agent_messages import ProbeWorker
@@ -29,9 +28,9 @@ def due(job: Job, now_s: float) -> Iterator[TimeRanOut]:
     elif not job.agent.lost and job.agent.away_s(now_s) > patience_s:
         yield TimeRanOut("agent_away")
     if job.agent.lost:
-        for record in list(job.workers.values()):
+        for record in job.processes():
             if not record.gone and _vanished(record, now_s, patience_s=patience_s):
-                yield TimeRanOut("worker_vanished", record.worker)
+                yield TimeRanOut("worker_vanished", record.name)
     if now_s - job.first_leaver_s > patience_s:
         yield TimeRanOut("leavers")
 
@@ -40,7 +39,7 @@ def ran_out(job: Job, timer: TimeRanOut) -> None:
     """Do what follows."""
     if job.over:
         return
-    record = job.workers.get(WorkerId(timer.worker))
+    record = job.process(timer.worker)
     patience_s = job.spec.patience_s
     if timer.what == "agent_never_came":
         waited_s = job.now_s() - job.created.time_s
@@ -51,27 +50,41 @@ def ran_out(job: Job, timer: TimeRanOut) -> None:
         text = f"the agent on {job.agent.node} (pid {job.agent.pid}) has been away for {patience_s:g} s"
         job.event("agent_lost", f"{text}; the workers go on, but none can be started")
     elif timer.what == "worker_vanished" and record is not None:
-        job.exited(record, "disconnected, and its agent is lost")
+        _gone(job, record, "disconnected, and its agent is lost")
         if not job.over and all(record.gone for record in job.workers.values()):
             job.end("failed-lost", "its agent and all its workers are lost")
     elif timer.what == "worker_slow" and record is not None:
-        job.event("worker_slow", f"{record.worker} is {timer.detail}; it is not taken for hung")
+        job.event(f"{record.role}_slow", f"{record.name} is {timer.detail}; it is not taken for hung")
     elif timer.what == "worker_silent" and record is not None:
-        job.expel(record, "worker_silent", timer.detail)
+        _expel(job, record, timer.detail)
     elif timer.what == "worker_stays" and record is not None:
-        job.agent.signal(record.worker, signal.SIGKILL)
+        job.agent.signal(record.name, signal.SIGKILL)
     elif timer.what == "leavers":
         job.release_leavers(before_s=job.now_s() - patience_s)
 
 
-def _vanished(record: WorkerRecord, now_s: float, *, patience_s: float) -> bool:
+def _gone(job: Job, record: ProcessRecord, how: str) -> None:
+    if isinstance(record, ServerRecord):
+        job.servers.exited(record, how)
+    elif isinstance(record, WorkerRecord):
+        job.exited(record, how)
+
+
+def _expel(job: Job, record: ProcessRecord, why: str) -> None:
+    if isinstance(record, ServerRecord):
+        job.servers.expel(record, why)
+    elif isinstance(record, WorkerRecord):
+        job.expel(record, "worker_silent", why)
+
+
+def _vanished(record: ProcessRecord, now_s: float, *, patience_s: float) -> bool:
     """Nobody sees processes end without an agent: a worker that stays disconnected, or never connected, is gone."""
     never = record.link is None and record.away_since_s is None
     return never or record.away_s(now_s) > patience_s
 
 
 class Silence:
-    """Watches over who of one job's workers hangs (:mod:`pliant.membership.silence_plan`). Not journaled.
+    """Watches over who of one job's workers and servers hangs (:mod:`pliant.membership.silence_plan`). Not journaled.
 
     Another coordinator begins to listen anew: what it has not seen does not count.
     """
@@ -93,10 +106,9 @@ class Silence:
 
     def _sights(self) -> Iterator[Sight]:
         awaited = self._job.membership.awaited
-        for record in self._job.workers.values():
+        for record in self._job.processes():
             # Who has finished or was dismissed says nothing more; what is left of it is ended with the job.
-            dismissed = record.finished is not None or record.retired
-            if record.exited or not record.met or (dismissed and not record.expelled):
+            if record.exited or not record.met or (record.dismissed and not record.expelled):
                 continue
-            owing = record.worker in awaited
-            yield Sight(record.worker, record.heard_s, owing, record.expelled, record.look)
+            owing = record.name in awaited
+            yield Sight(record.name, record.heard_s, owing, record.expelled, record.look)

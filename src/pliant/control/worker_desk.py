@@ -63,6 +63,7 @@ def worker_connected(job: Job, hello: WorkerHello, link: Link) -> WorkerRecord |
     record.pid = hello.pid
     record.heard_s = job.now_s()
     record.attach(link, greeting=_welcome(job))
+    job.servers.tell(record)
     job.handle(
         ev.WorkerConnected(
             record.worker,
@@ -147,6 +148,7 @@ def _welcome(job: Job) -> Welcome:
 def _rules(spec: JobSpec) -> JobRules:
     return JobRules(
         deal=spec.deal,
+        strategy=spec.strategy,
         check_every=spec.check_every,
         trace=spec.trace,
         stop_after=spec.stop_after,
@@ -185,6 +187,7 @@ def _entered(job: Job, record: WorkerRecord, message: GenerationEntered) -> None
         record.worker, message, is_leaving=lambda worker: job.workers[worker].leaving, now_s=job.now_s()
     )
     record.entered = True
+    job.servers.job_begun()
     if job.publications.orders:
         job.tell_orders()
     job.handle(ev.WorkerEntered(record.worker, Generation(message.generation)))
@@ -198,6 +201,7 @@ def _committed(job: Job, record: WorkerRecord, message: StepsCommitted) -> None:
     fresh = job.progress.add(message)
     if fresh:
         job.changes.committed()
+        job.servers.changes.committed()
         job.write_scalars(fresh)
 
 

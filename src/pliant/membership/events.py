@@ -133,6 +133,13 @@ class StateMissing:
     reason: str
 
 
+@dataclass(frozen=True)
+class StateLost:
+    """A part of the job's state was held elsewhere (by parameter servers), and is gone. ``reason`` is for the user."""
+
+    reason: str
+
+
 MembershipEvent = (
     WorkerConnected
     | WorkerReadied
@@ -148,6 +155,7 @@ MembershipEvent = (
     | WorkersDiverged
     | StateFound
     | StateMissing
+    | StateLost
 )
 
 

@@ -89,6 +89,8 @@ class JobMembership(JobFacts):
             return self._on_stop() + self._decide()
         if isinstance(event, ev.StateFound | ev.StateMissing):
             return self._on_found(event)
+        if isinstance(event, ev.StateLost):
+            return self._on_lost(event.reason)
         record = self._roster.get(event.worker)
         if record is None or (record.retired and isinstance(event, ev.WorkerConnected)):
             reason = "this worker is not part of the job (any more)"
@@ -198,11 +200,28 @@ class JobMembership(JobFacts):
             return self._end_job("failed-lost", f"{reason}. The workers' logs say why.")
         if not self._founded:
             return said
-        # They have come to another place in the script than the one where the checkpoint was made.
-        said += self._retire([record.worker for record in self._roster.live()], "the job's state is lost")
-        self._founded, self.finding, self._broken_in_a_row = False, True, 0
         lost = f"no worker that holds the job's state is left: generation {old.generation} was {', '.join(old.members)}"
+        return [*said, *self._begin_again(lost)]
+
+    def _begin_again(self, lost: str) -> list[ev.Decision]:
+        # Whoever is left has come to another place in the script than the one where the checkpoint was made.
+        said = self._retire([record.worker for record in self._roster.live()], "the job's state is lost")
+        self._founded, self.finding, self._broken_in_a_row = False, True, 0
         return [*said, ev.FindState(lost)]
+
+    def _on_lost(self, reason: str) -> list[ev.Decision]:
+        """What the workers hold is not all of the state, and the rest is gone (parameter servers)."""
+        if self._any_ended or self.stopping:
+            # Whoever has ended holds the final weights; whoever is to stop cannot get to the next boundary.
+            how = "the script has ended on some workers" if self._any_ended else "stopped as asked"
+            return self._end_job("stopped" if self.stopping else "finished", how)
+        if not self._founded:
+            return []
+        self._current = self._planned = self._interruption = None
+        self._broken = False
+        self._dead.clear()
+        self._accusations.forget()
+        return self._begin_again(reason)
 
     def _on_found(self, event: ev.StateFound | ev.StateMissing) -> list[ev.Decision]:
         if not self.finding:

@@ -64,6 +64,11 @@ def agents_url(home: Home) -> Callable[[], str | None]:
     return lambda: _url(home, "agents")
 
 
+def servers_url(home: Home) -> Callable[[], str | None]:
+    """As :func:`workers_url`, for a parameter server."""
+    return lambda: _url(home, "servers")
+
+
 def _url(home: Home, kind: str) -> str | None:
     address = read_address(home)
     return None if address is None else f"ws://{address.host}:{address.port}/v1/{kind}"

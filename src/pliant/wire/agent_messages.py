@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from pliant.wire.messages import Message, Refused, Taken
+from typing import Literal
+
+from pliant.wire.message import Message
+from pliant.wire.messages import Refused, Taken
 
 UNKNOWN_EXIT = 255
 """Exit code of a process of which nobody saw how it ended."""
+Role = Literal["worker", "server"]
 
 
 class AgentHello(Message, frozen=True):
@@ -54,9 +58,13 @@ class WorkerProbed(Message, frozen=True):
 
 
 class StartWorker(Message, frozen=True):
-    """To the agent: start a worker process with this id."""
+    """To the agent: start a worker process, or a parameter server's, with this id.
+
+    A server's process is a worker's in all that an agent does with it: its id stands in ``worker`` everywhere here.
+    """
 
     worker: str
+    role: Role = "worker"
 
 
 class AdoptWorker(Message, frozen=True):

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 JobState = Literal["starting", "running", "stopping", "finished", "stopped", "failed"]
+Strategy = Literal["all-reduce", "parameter-server"]
 FailureKind = Literal["script", "lost", "config", "diverged", "memory"]
 
 
@@ -34,6 +35,11 @@ class PlanEvent(Body, frozen=True):
     slow: SlowWorkers | None = None
     partition: int | None = None
     """So many workers lose all their connections without a word."""
+    scale_servers: int | None = None
+    kill_server: int | None = None
+    """SIGKILL to so many parameter servers."""
+    stop_server: int | None = None
+    """SIGSTOP to so many parameter servers."""
 
 
 class JobSpec(Body, frozen=True):
@@ -70,12 +76,20 @@ class JobSpec(Body, frozen=True):
     """Deal shards by the workers' measured speed, or evenly. Changes no bit of the result."""
     patient_plan: bool = False
     """The main worker waits at a plan's event until newcomers are ready, so that a short run sees them all."""
+    strategy: Strategy = "all-reduce"
+    """Where gradients are summed and updates applied. Changes no bit of the result."""
+    min_servers: int = 1
+    """With the strategy ``parameter-server``: it begins with so many."""
+    max_servers: int = 4
+    copies: int = 2
+    """How many servers hold each slot, as far as there are so many."""
 
 
 class ScaleRequest(Body, frozen=True):
-    """``POST /v1/jobs/NAME/scale``."""
+    """``POST /v1/jobs/NAME/scale``. What is null stays as it is."""
 
-    workers: int
+    workers: int | None = None
+    servers: int | None = None
 
 
 class StopRequest(Body, frozen=True):
@@ -88,6 +102,7 @@ class MisbehaveRequest(Body, frozen=True):
     """``POST /v1/jobs/NAME/misbehave``: a fault on purpose, for tests. What is null stays as it is."""
 
     worker: str
+    """Or a parameter server."""
     slow: float | None = None
     """Take so many times as long for each shard; 1 ends it."""
     isolated: bool | None = None
@@ -128,6 +143,27 @@ class WorkerStatus(Body, frozen=True):
     state: str
     shards: list[int]
     step: int
+
+
+class ServerStatus(Body, frozen=True):
+    """One parameter server of a job."""
+
+    server: str
+    pid: int | None
+    state: Literal["starting", "filling", "serving", "leaving"]
+    filling: int
+    """Slots that it is being sent."""
+    primary: int
+    """Slots that workers ask it for."""
+    copy: int
+    """Slots that it has a copy of."""
+    size_bytes: int = 0
+    """Of parameters, optimizer state and rows."""
+    rows: int = 0
+    updates: int = 0
+    """Newest update that it has applied."""
+    dropped: int = 0
+    """Frames that were malformed or from strangers."""
 
 
 class Event(Body, frozen=True):
@@ -174,6 +210,12 @@ class JobStatus(Body, frozen=True):
     error: str | None = None
     failure: FailureKind | None = None
     weights_sha256: str | None = None
+    strategy: Strategy = "all-reduce"
+    servers: list[ServerStatus] = []
+    target_servers: int = 0
+    """0: the strategy needs none."""
+    min_servers: int = 0
+    max_servers: int = 0
 
 
 class StreamItem(Body, frozen=True):
@@ -209,6 +251,11 @@ class Report(Body, frozen=True):
     """(seconds, training workers) at each change."""
     first_step: int = 0
     """The step that ``commit_times_s`` and ``losses`` begin with: where a resumed job went on."""
+    strategy: Strategy = "all-reduce"
+    servers_over_time: list[tuple[float, int]] = []
+    """(seconds, parameter servers that hold slots) at each change."""
+    updates: int = 0
+    """Newest update that a server has applied, as far as it was said."""
 
 
 class Problem(Body, frozen=True):

@@ -136,9 +136,13 @@ class Client:
         """One job. Status 404: unknown."""
         return self._call("GET", _path(name), answer=JobStatus)
 
-    def scale(self, name: str, workers: int) -> JobStatus:
-        """Ask for another number of workers; returns at once. Status 422: out of bounds; 409: the job is over."""
-        return self._call("POST", _path(name, "/scale"), answer=JobStatus, body=ScaleRequest(workers=workers))
+    def scale(self, name: str, workers: int | None = None, *, servers: int | None = None) -> JobStatus:
+        """Ask for another number of workers, or of parameter servers; returns at once.
+
+        Status 422: out of bounds; 409: the job is over.
+        """
+        body = ScaleRequest(workers=workers, servers=servers)
+        return self._call("POST", _path(name, "/scale"), answer=JobStatus, body=body)
 
     def stop(self, name: str, *, now: bool = False) -> JobStatus:
         """Ask a job to stop at its next boundary, or kill it ``now``; returns at once. Harmless if it is over."""

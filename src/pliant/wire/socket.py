@@ -31,6 +31,7 @@ from pliant.errors import ProtocolError
 from pliant.timeouts import Timeouts
 from pliant.wire.codec import MAX_ANSWER_BYTES, TO_WORKER, Decoder, encode
 from pliant.wire.messages import Refused, Taken, WorkerProgress
+from pliant.wire.server_messages import ServerProgress
 
 Incoming = TypeVar("Incoming")
 
@@ -115,7 +116,7 @@ class ControlSocket(Generic[Incoming]):
         data = encode(message)
         with self._changed:
             # Progress is only for the status: an old one is worth nothing to a coordinator that comes back.
-            if self._connection is None and isinstance(message, WorkerProgress):
+            if self._connection is None and isinstance(message, WorkerProgress | ServerProgress):
                 return
             if not self._stop.is_set():
                 self._said_s = time.monotonic()

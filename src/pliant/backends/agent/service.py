@@ -22,6 +22,7 @@ from pliant.wire.agent_messages import (
     AgentLeaving,
     CoordinatorToAgent,
     ProbeWorker,
+    Role,
     SignalWorker,
     StartWorker,
     StopAgent,
@@ -117,9 +118,9 @@ class Agent:
         if self._over.is_set():
             return
         match message:
-            case StartWorker(worker=worker):
+            case StartWorker(worker=worker, role=role):
                 self._served = True
-                self._workers.start(self._spec(worker))
+                self._workers.start(self._spec(worker, role))
             case AdoptWorker(worker=worker, pid=pid, device=device):
                 self._served = True
                 self._workers.adopt(worker, pid=pid, device=device)
@@ -133,7 +134,7 @@ class Agent:
                 self._grace_s = grace_s
                 self._over.set()
 
-    def _spec(self, worker: str) -> WorkerSpec:
+    def _spec(self, worker: str, role: Role) -> WorkerSpec:
         options = self._options
         return WorkerSpec(
             job=options.job,
@@ -144,6 +145,7 @@ class Agent:
             log=str(options.home.job(options.job) / f"{worker}.log"),
             threads=options.threads,
             launch=options.launch,
+            role=role,
         )
 
     def _terminated(self, name: str) -> None:
