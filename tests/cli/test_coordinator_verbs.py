@@ -4,6 +4,10 @@ import json
 import socket
 import subprocess
 
+from pliant.config import Home
+from pliant.wire.api import JobSpec
+from pliant.wire.http import Client
+
 
 def test_up_is_idempotent_and_down_ends_it(pliant):
     first = json.loads(pliant("up", "--json").stdout)
@@ -72,3 +76,39 @@ def test_watch_and_report_need_a_name(pliant):
     done = pliant("status", "--watch")
     assert done.returncode == 2
     assert "need the name of a job" in done.stderr
+
+
+def test_scale_needs_a_number_that_is_one(pliant):
+    for words, text in (
+        (("scale", "x"), "nothing to change"),
+        (("scale", "x", "0"), "K is 0, not a whole number of at least 1"),
+        (("scale", "x", "--servers", "many"), "--servers is many, not a whole number of at least 1"),
+    ):
+        done = pliant(*words)
+        assert done.returncode == 2
+        assert text in done.stderr
+        assert "hint: " in done.stderr
+
+
+def test_scale_of_servers_that_a_job_has_not(pliant, script):
+    pliant("up")
+    with Client.of(Home(pliant.home)) as client:
+        client.create_job(JobSpec("j", str(script)))
+    done = pliant("scale", "j", "--servers", "2")
+    assert done.returncode != 0
+    assert "job j has no servers: they are for jobs with --strategy parameter-server" in done.stderr
+
+
+def test_scale_of_servers(pliant, script):
+    pliant("up")
+    with Client.of(Home(pliant.home)) as client:
+        client.create_job(JobSpec("j", str(script), strategy="parameter-server", max_workers=2))
+    done = pliant("scale", "j", "2", "--servers", "3")
+    assert done.stderr.strip() == "j: 0 workers, 2 wanted; 0 servers, 3 wanted"
+    shown = pliant("status", "j").stdout
+    assert "3 servers wanted (1 to 4)" in shown
+    assert [line.split()[:2] for line in shown.splitlines() if line.startswith("s")] == [
+        ["s1", "starting"],
+        ["s2", "starting"],
+        ["s3", "starting"],
+    ]

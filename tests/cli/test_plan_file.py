@@ -119,3 +119,36 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path):
     assert "does not exist" in read_plan(tmp_path / "no.toml", bounds=BOUNDS)[1][0]
     (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
     assert "cannot be read" in read_plan(tmp_path / "bad.toml", bounds=BOUNDS)[1][0]
+
+
+SERVERS = """
+[[event]]
+at_step = 1
+kill_server = 1
+[[event]]
+at_step = 2
+scale_servers = 3
+[[event]]
+at_step = 3
+stop_server = 2
+"""
+
+
+def test_events_of_servers_are_read():
+    events, found = parse_plan(SERVERS, name="p", bounds=BOUNDS, servers=(1, 3))
+    assert found == []
+    assert events == [PlanEvent(1, kill_server=1), PlanEvent(2, scale_servers=3), PlanEvent(3, stop_server=2)]
+    check_spec(JobSpec("j", "train.py", plan=events, strategy="parameter-server"))
+
+
+def test_events_of_servers_that_cannot_be():
+    found = parse_plan(SERVERS, name="p", bounds=BOUNDS)[1]
+    assert len(found) == 3
+    assert "kill_server = 1: the strategy all-reduce has no servers" in found[0]
+    assert "add --strategy parameter-server" in found[0]
+    found = parse_plan(SERVERS, name="p", bounds=BOUNDS, servers=(2, 2))[1]
+    assert ["[[event]] 2: scale_servers = 3 is outside the job's 2 servers" in text for text in found] == [True]
+    text = "[[event]]\nat_step = 1\nkill_server = 0\n[[event]]\nat_step = 1\nstop_server = 'x'\n"
+    found = parse_plan(text, name="p", bounds=BOUNDS, servers=(1, 4))[1]
+    assert "kill_server = 0 is outside the job's 1 to 4 servers" in found[0]
+    assert "stop_server = 'x' is not a whole number" in found[1]

@@ -123,3 +123,55 @@ def test_everything_wrong_is_told_at_once(tmp_path):
         "--patience",
     ):
         assert part in text
+
+
+def test_the_strategy_and_its_servers(script):
+    spec = check(script).spec
+    assert (spec.strategy, spec.min_servers, spec.max_servers, spec.copies) == ("all-reduce", 1, 4, 2)
+    spec = check("--strategy", "parameter-server", script).spec
+    assert (spec.strategy, spec.min_servers, spec.max_servers, spec.copies) == ("parameter-server", 1, 4, 2)
+    spec = check("--strategy", "parameter-server", "--servers", "2:3", "--copies", "1", script).spec
+    assert (spec.min_servers, spec.max_servers, spec.copies) == (2, 3, 1)
+    assert check("--strategy", "parameter-server", "--servers", "2", script).spec.max_servers == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (
+            ["--strategy", "parameter-sever"],
+            ["--strategy parameter-sever is unknown", "did you mean parameter-server?"],
+        ),
+        (["--strategy", "x"], ["--strategy x is unknown", "use all-reduce or parameter-server"]),
+        (["--servers", "2"], ["--servers 2: the strategy all-reduce has no servers", "add --strategy"]),
+        (["--copies", "1"], ["--copies 1: the strategy all-reduce has no servers"]),
+    ],
+)
+def test_a_bad_strategy_is_one_problem(script, words, parts):
+    (found,) = problems(*words, script)
+    assert all(part in found for part in parts), found
+    assert "\n  hint: " in found
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--servers", "4:1"], ["--servers 4:1: MIN is above MAX", "--servers 1:4"]),
+        (["--servers", "0:2"], ["--servers 0:2", "at least 1"]),
+        (["--servers", "two"], ["--servers two is not a number or MIN:MAX"]),
+        (["--servers", "1:65"], ["at most 64 servers"]),
+        (["--copies", "3"], ["--copies 3 is not 1 or 2"]),
+    ],
+)
+def test_bad_numbers_of_servers_are_one_problem(script, words, parts):
+    (found,) = problems("--strategy", "parameter-server", *words, script)
+    assert all(part in found for part in parts), found
+    assert "\n  hint: " in found
+
+
+def test_a_plan_may_be_about_servers(tmp_path, script):
+    plan = tmp_path / "plan.toml"
+    plan.write_text("[[event]]\nat_step = 1\nkill_server = 1\n")
+    assert check("--strategy", "parameter-server", "--plan", plan, script).spec.plan[0].kill_server == 1
+    (found,) = problems("--plan", plan, script)
+    assert "kill_server = 1: the strategy all-reduce has no servers" in found

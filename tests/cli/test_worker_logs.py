@@ -33,9 +33,9 @@ def test_drain_gives_the_unfinished_line_once(tmp_path):
 
 
 def test_workers_in_order_of_their_numbers_and_no_other_files(tmp_path):
-    for name in ("w10.log", "w2.log", "agent.log", "w3.txt"):
+    for name in ("s1.log", "w10.log", "w2.log", "agent.log", "w3.txt"):
         (tmp_path / name).write_text(name + "\n")
-    assert [worker for worker, _ in WorkerLogs(tmp_path).poll()] == ["w2", "w10"]
+    assert [worker for worker, _ in WorkerLogs(tmp_path).poll()] == ["w2", "w10", "s1"]
 
 
 def test_redrawn_lines_and_bad_bytes(tmp_path):
@@ -49,7 +49,7 @@ def test_more_than_one_read_is_drained(tmp_path):
 
 
 def test_old_logs_go_and_nothing_else(tmp_path):
-    for name in ("w1.log", "agent.log", "notes.txt"):
+    for name in ("w1.log", "s2.log", "agent.log", "notes.txt"):
         (tmp_path / name).touch()
     remove_old_logs(tmp_path)
     remove_old_logs(tmp_path / "no")

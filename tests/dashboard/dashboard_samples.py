@@ -2,7 +2,7 @@
 
 import msgspec
 
-from pliant.wire.api import Event, JobStatus, Report, WorkerStatus
+from pliant.wire.api import Event, JobStatus, Report, ServerStatus, WorkerStatus
 
 
 def event(seq=1, kind="worker_lost", step=35, message="w2, rank 1 of 3, is lost in step 35", **fields) -> Event:
@@ -85,4 +85,29 @@ EMPTY = Report(
     commit_times_s=[],
     losses=[],
     workers_over_time=[],
+)
+
+
+SERVED = msgspec.structs.replace(
+    STATUS,
+    strategy="parameter-server",
+    target_servers=3,
+    min_servers=2,
+    max_servers=4,
+    servers=[
+        ServerStatus("s1", 51, "serving", 0, 32, 32, size_bytes=12_300_000, updates=1234),
+        ServerStatus("s2", 52, "filling", 12, 32, 20, size_bytes=8_000_000, updates=1233),
+        ServerStatus("s3", None, "starting", 0, 0, 0),
+    ],
+)
+SERVED_REPORT = msgspec.structs.replace(
+    REPORT,
+    strategy="parameter-server",
+    servers_over_time=[(0.0, 2), (3.0, 1), (3.4, 2)],
+    updates=60,
+    events=[
+        *EVENTS,
+        event(7, "server_lost", 30, "s2 is lost in step 30", stall_s=0.052),
+        event(8, "slots_restored", 31, "each slot has 2 holders again", bytes_moved=4_000_000),
+    ],
 )

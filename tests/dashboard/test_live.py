@@ -3,7 +3,7 @@
 import io
 
 import msgspec
-from dashboard_samples import EVENTS, STATUS
+from dashboard_samples import EVENTS, SERVED, STATUS
 from rich.console import Console
 
 from pliant.dashboard.live import LAST_EVENTS, MOST_WORKERS, LiveView, render
@@ -102,3 +102,17 @@ def test_the_view_draws_prints_above_and_restores_the_terminal(capsys):
         assert part in drawn
     assert drawn.rstrip().endswith("\x1b[?25h")
     assert capsys.readouterr().out == ""
+
+
+def test_a_row_for_each_server():
+    drawn = text(SERVED)
+    assert "2 servers → 3  (2 to 4)" in drawn
+    rows = [line.split() for line in drawn.splitlines() if line.startswith(("s1", "s2", "s3"))]
+    assert rows == [
+        ["s1", "serving", "32", "32", "12.3", "MB", "1,234", "51"],
+        ["s2", "filling", "12", "slots", "32", "20", "8", "MB", "1,233", "52"],
+        ["s3", "starting", "0", "0", "0", "B", "0", "–"],
+    ]
+    many = msgspec.structs.replace(SERVED, servers=SERVED.servers * 4)
+    assert "and 4 more servers" in text(many)
+    assert "server" not in text(STATUS)

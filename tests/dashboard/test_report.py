@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
-from dashboard_samples import EMPTY, EVENTS, REPORT, UNDISTURBED
+from dashboard_samples import EMPTY, EVENTS, REPORT, SERVED_REPORT, UNDISTURBED
 
 from pliant.dashboard import report as report_module
 from pliant.dashboard.pictures import event_costs, loss_over_steps, workers_over_time
@@ -145,3 +145,13 @@ def test_without_matplotlib_the_message_names_the_extra(tmp_path, monkeypatch):
     with pytest.raises(PicturesError, match=r"pip install 'pliant\[report\]'"):
         write_html(tmp_path / "r.html", REPORT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_servers_are_on_the_page_and_in_the_picture(tmp_path):
+    write_html(tmp_path / "r.html", SERVED_REPORT)
+    text = (tmp_path / "r.html").read_text()
+    assert "server lost" in text
+    assert "updates on servers" in text
+    assert "parameter servers that held slots" in text
+    assert ">servers<" in workers_over_time(SERVED_REPORT)
+    assert ">servers<" not in workers_over_time(REPORT)

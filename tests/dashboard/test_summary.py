@@ -1,7 +1,7 @@
 """The last words of a run, and the text of ``pliant status``."""
 
 import msgspec
-from dashboard_samples import EMPTY, REPORT, STATUS
+from dashboard_samples import EMPTY, REPORT, SERVED, SERVED_REPORT, STATUS
 
 from pliant.dashboard.status_text import job_text, jobs_text
 from pliant.dashboard.summary import changing_events, summary
@@ -54,3 +54,23 @@ def test_all_jobs_as_text():
     lines = jobs_text([STATUS]).splitlines()
     assert lines[0].split() == ["NAME", "STATE", "WORKERS", "STEP", "LOSS", "SCRIPT"]
     assert lines[1].split() == ["gpt", "running", "2", "of", "1:4", "1234/5000", "1.8312", "/home/me/gpt.py"]
+
+
+def test_servers_have_rows_of_their_own():
+    lines = job_text(SERVED).splitlines()
+    assert "2 servers" in lines[0]
+    assert "3 servers wanted (2 to 4)" in lines
+    rows = [line.split() for line in lines if line.startswith(("s1", "s2", "s3"))]
+    assert rows == [
+        ["s1", "serving", "32", "32", "12.3", "MB", "1234", "51"],
+        ["s2", "filling", "12", "slots", "32", "20", "8", "MB", "1233", "52"],
+        ["s3", "starting", "0", "0", "0", "B", "0", "-"],
+    ]
+    assert "SERVER" not in job_text(STATUS)
+
+
+def test_what_servers_cost_is_summed_up():
+    text = summary(SERVED_REPORT)
+    assert "server lost" in text
+    assert "stalled 52 ms" in text
+    assert "4 MB moved" in text

@@ -13,20 +13,26 @@ from pliant.wire.api import PlanEvent, SlowWorkers
 
 COUNTS = ("kill", "leave", "stop", "partition")
 """Actions whose value is a number of workers."""
-ACTIONS = ("scale", *COUNTS, "slow", "kill_coordinator")
-_NUMBERS = ("at_step", "scale", *COUNTS)
+SERVER_COUNTS = ("kill_server", "stop_server")
+"""Actions whose value is a number of parameter servers."""
+OF_SERVERS = ("scale_servers", *SERVER_COUNTS)
+ACTIONS = ("scale", *COUNTS, "slow", "kill_coordinator", *OF_SERVERS)
+_NUMBERS = ("at_step", "scale", *COUNTS, *OF_SERVERS)
 _KEYS = ("at_step", *ACTIONS)
 MOST_SLOW = 1000
 _SLOW = "slow = { workers = 1, factor = 3 }"
 _EXAMPLE = "for example: [[event]] / at_step = 20 / scale = 3"
 
 
-def read_plan(path: Path, *, bounds: tuple[int, int]) -> tuple[list[PlanEvent], list[str]]:
+def read_plan(
+    path: Path, *, bounds: tuple[int, int], servers: tuple[int, int] | None = None
+) -> tuple[list[PlanEvent], list[str]]:
     """The events of ``path`` in the order of their steps, and all problems (then the events are of no use).
 
     Args:
         path: The file.
         bounds: Fewest and most workers of the job.
+        servers: Fewest and most parameter servers; None if it has none.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -34,10 +40,12 @@ def read_plan(path: Path, *, bounds: tuple[int, int]) -> tuple[list[PlanEvent], 
         return [], [problem(f"plan file {path} does not exist", "check the path given with --plan")]
     except (OSError, UnicodeDecodeError) as error:
         return [], [problem(f"plan file {path} cannot be read: {error}", "a plan is a TOML file in UTF-8")]
-    return parse_plan(text, name=str(path), bounds=bounds)
+    return parse_plan(text, name=str(path), bounds=bounds, servers=servers)
 
 
-def parse_plan(text: str, *, name: str, bounds: tuple[int, int]) -> tuple[list[PlanEvent], list[str]]:
+def parse_plan(
+    text: str, *, name: str, bounds: tuple[int, int], servers: tuple[int, int] | None = None
+) -> tuple[list[PlanEvent], list[str]]:
     """As :func:`read_plan`, of the text itself. Pure."""
     try:
         content = tomllib.loads(text)
@@ -56,7 +64,7 @@ def parse_plan(text: str, *, name: str, bounds: tuple[int, int]) -> tuple[list[P
         return [], problems
     events: list[PlanEvent] = []
     for number, table in enumerate(tables, start=1):
-        found = _table_problems(table, bounds=bounds)
+        found = _table_problems(table, bounds=bounds) or _server_problems(table, bounds=servers)
         problems += [problem(f"plan {name}, [[event]] {number}: {what}", hint) for what, hint in found]
         if not found:
             events.append(_event(table))
@@ -86,6 +94,22 @@ def _table_problems(table: dict[str, Any], *, bounds: tuple[int, int]) -> list[t
     if not found:
         found += _value_problems(table, actions[0], bounds=bounds)
     return found
+
+
+def _server_problems(table: dict[str, Any], *, bounds: tuple[int, int] | None) -> list[tuple[str, str]]:
+    """What is wrong with the value of an otherwise good table, if it is about servers."""
+    action = next((key for key in OF_SERVERS if key in table), None)
+    if action is None:
+        return []
+    value = table[action]
+    if bounds is None:
+        hint = "add --strategy parameter-server, or leave the event out"
+        return [(f"{action} = {value}: the strategy all-reduce has no servers", hint)]
+    low, high = bounds if action == "scale_servers" else (1, bounds[1])
+    if low <= value <= high:
+        return []
+    allowed = f"{low} to {high}" if high > low else str(low)
+    return [(f"{action} = {value} is outside the job's {allowed} servers", f"use {allowed}, or change --servers")]
 
 
 def _value_problems(table: dict[str, Any], action: str, *, bounds: tuple[int, int]) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ from pliant.cli.watch import watch
 from pliant.config import Home, home_dir
 from pliant.dashboard.words import is_over
 from pliant.errors import ConfigError, CoordinatorError
-from pliant.wire.api import JobSpec, JobStatus
+from pliant.wire.api import JobSpec, JobStatus, PlanEvent
 from pliant.wire.http import Client
 
 _EXAMPLE = """
@@ -127,7 +127,10 @@ def _changed(old: JobSpec, given: argparse.Namespace, problems: list[str]) -> Jo
     if given.workers is not None or given.start is not None:
         text = given.workers if given.workers is not None else f"{low}:{high}"
         low, high, start = worker_bounds(text, given.start, problems)
-    plan, plan_problems = read_plan(given.plan, bounds=(low, high)) if given.plan is not None else ([], [])
+    plan, plan_problems = list[PlanEvent](), list[str]()
+    if given.plan is not None:
+        servers = (old.min_servers, old.max_servers) if old.strategy == "parameter-server" else None
+        plan, plan_problems = read_plan(given.plan, bounds=(low, high), servers=servers)
     problems += plan_problems
     if given.report is not None:
         problems += report_problems(given.report)

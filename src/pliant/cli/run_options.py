@@ -13,8 +13,9 @@ from pathlib import Path
 from pliant.cli.output import problem
 from pliant.cli.parsing import verb_parser
 from pliant.cli.plan_file import read_plan
+from pliant.cli.server_options import add_server_options, check_server_options
 from pliant.errors import ConfigError
-from pliant.wire.api import JobSpec
+from pliant.wire.api import JobSpec, PlanEvent
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MOST_WORKERS = 4096
@@ -22,6 +23,7 @@ _EXAMPLE = """
 pliant run --workers 1:4 train.py --epochs 10
 pliant run --workers 1:3 --plan plan.toml --report report.json train.py
 pliant run --checkpoint-every 100 --keep 3 train.py
+pliant run --strategy parameter-server --servers 2:4 --workers 1:8 train.py
 """
 
 
@@ -56,6 +58,7 @@ def run_parser() -> argparse.ArgumentParser:
         "--workers", metavar="MIN:MAX", help="bounds of the number of workers; 3 means 3:3 (default: 1:number of cores)"
     )
     add("--start", metavar="K", help="workers at the start (default: MIN)")
+    add_server_options(parser)
     add("--plan", metavar="FILE", type=Path, help="TOML file with [[event]] tables: what happens at which step")
     add(
         "--checkpoint-every",
@@ -117,8 +120,8 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
     workers = f"1:{cores or len(os.sched_getaffinity(0))}" if given.workers is None else given.workers
     low, high, start = worker_bounds(workers, given.start, problems)
     threads = whole_number("--threads", given.threads, problems)
-    plan, plan_problems = read_plan(given.plan, bounds=(low, high)) if given.plan is not None else ([], [])
-    problems += plan_problems
+    servers = check_server_options(given, problems)
+    plan = _plan(given.plan, problems, workers=(low, high), servers=servers.bounds)
     if given.report is not None:
         problems += report_problems(given.report)
     if given.deal not in ("speed", "even"):
@@ -147,6 +150,10 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         checkpoints="" if given.checkpoints is None else str(given.checkpoints.absolute()),
         checkpoint_every=every,
         keep=keep,
+        strategy=servers.strategy,
+        min_servers=servers.low,
+        max_servers=servers.high,
+        copies=servers.copies,
     )
     return RunOptions(
         spec=spec,
@@ -159,6 +166,16 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         entry=given.entry,
         preload=given.preload,
     )
+
+
+def _plan(
+    path: Path | None, problems: list[str], *, workers: tuple[int, int], servers: tuple[int, int] | None
+) -> list[PlanEvent]:
+    if path is None:
+        return []
+    plan, found = read_plan(path, bounds=workers, servers=servers)
+    problems += found
+    return plan
 
 
 def worker_bounds(text: str, start: str | None, problems: list[str]) -> tuple[int, int, int]:

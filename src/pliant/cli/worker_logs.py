@@ -1,4 +1,4 @@
-"""What the workers of a job print, read from their log files as they grow."""
+"""What the workers and servers of a job print, read from their log files as they grow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_LOG = re.compile(r"(w\d+)\.log")
+_LOG = re.compile(r"([ws]\d+)\.log")
 _MOST_BYTES = 1 << 20
 
 
@@ -26,7 +26,7 @@ class WorkerLogs:
         self._readings: dict[str, _Reading] = {}
 
     def poll(self) -> list[tuple[str, str]]:
-        """(worker, line) of what has come since the last call; workers in the order of their numbers."""
+        """(worker, line) of what has come since the last call; workers first, in the order of their numbers."""
         lines = []
         for worker, path in self._files():
             reading = self._readings.setdefault(worker, _Reading())
@@ -54,7 +54,7 @@ class WorkerLogs:
             found = [(match[1], path) for path in self._directory.iterdir() if (match := _LOG.fullmatch(path.name))]
         except FileNotFoundError:
             return []
-        return sorted(found, key=lambda pair: int(pair[0][1:]))
+        return sorted(found, key=lambda pair: (pair[0][0] != "w", int(pair[0][1:])))
 
 
 def remove_old_logs(directory: Path) -> None:

@@ -21,6 +21,9 @@ from pliant.dashboard.words import (
     rate,
     remaining_s,
     seconds,
+    server_state,
+    serving,
+    size,
     training_workers,
     workers_change,
 )
@@ -28,10 +31,13 @@ from pliant.wire.api import Event, JobStatus, WorkerStatus
 
 LAST_EVENTS = 6
 MOST_WORKERS = 16
+MOST_SERVERS = 8
 _BAR_WIDTH = 36
 _STATE_STYLES = {
     "training": "green",
     "evaluating": "green",
+    "serving": "green",
+    "filling": "cyan",
     "finished": "green",
     "ready": "cyan",
     "starting": "yellow",
@@ -49,6 +55,11 @@ _EVENT_MARKS = {
     "worker_left": ("▼", "blue"),
     "newcomers_set_back": ("▽", "yellow"),
     "worker_lost": ("✖", "red"),
+    "servers_founded": ("●", "green"),
+    "servers_joined": ("▲", "green"),
+    "server_left": ("▼", "blue"),
+    "server_lost": ("✖", "red"),
+    "slots_restored": ("●", "green"),
     "newcomer_lost": ("✖", "yellow"),
     "job_finished": ("✔", "green"),
     "job_stopped": ("■", "yellow"),
@@ -69,6 +80,8 @@ def render(status: JobStatus | None, events: Sequence[Event], *, now_s: float | 
     parts: list[RenderableType] = [Rule(_title(status, now_s), align="left", style="dim"), _progress(status)]
     if status.workers:
         parts.append(Padding(_workers(status), (1, 0, 0, 0)))
+    if status.servers:
+        parts.append(Padding(_servers(status), (1, 0, 0, 0)))
     if events:
         parts.append(Padding(_events(events[-LAST_EVENTS:]), (1, 0, 0, 0)))
     return Group(*parts)
@@ -82,6 +95,11 @@ def _title(status: JobStatus, now_s: float | None) -> Text:
     if status.target_workers != members:
         title.append(f" → {status.target_workers}", style="yellow")
     title.append(f"  ({status.min_workers} to {status.max_workers})", style="dim")
+    if status.target_servers:
+        title.append(f"  {count(len(serving(status)), 'server')}")
+        if status.target_servers != len(serving(status)):
+            title.append(f" → {status.target_servers}", style="yellow")
+        title.append(f"  ({status.min_servers} to {status.max_servers})", style="dim")
     if now_s is not None:
         title.append(f"  {seconds(max(0.0, now_s - status.started_s))}", style="dim")
     return title
@@ -123,6 +141,25 @@ def _workers(status: JobStatus) -> RenderableType:
         table.add_row(*_worker_row(worker, status.shards))
     hidden = len(status.workers) - MOST_WORKERS
     return table if hidden <= 0 else Group(table, Text(f"and {count(hidden, 'more worker')}", style="dim"))
+
+
+def _servers(status: JobStatus) -> RenderableType:
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim", pad_edge=False)
+    for name in ("server", "state", "primary", "copy", "held", "updates"):
+        table.add_column(name, justify="left" if name in {"server", "state"} else "right", no_wrap=True)
+    table.add_column("pid", justify="right", style="dim", header_style="dim")
+    for server in status.servers[:MOST_SERVERS]:
+        table.add_row(
+            Text(server.server, style="bold"),
+            Text(server_state(server), style=_STATE_STYLES.get(server.state, "")),
+            str(server.primary),
+            str(server.copy),
+            size(server.size_bytes),
+            f"{server.updates:,}",
+            "–" if server.pid is None else str(server.pid),
+        )
+    hidden = len(status.servers) - MOST_SERVERS
+    return table if hidden <= 0 else Group(table, Text(f"and {count(hidden, 'more server')}", style="dim"))
 
 
 def _worker_row(worker: WorkerStatus, shards: int | None) -> list[RenderableType]:

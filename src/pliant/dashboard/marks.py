@@ -24,6 +24,10 @@ _MARKS = {
     "newcomers_set_back": Mark("set back", "leave", "<"),
     "workers_shrunk": Mark("shrunk", "leave", "v"),
     "worker_left": Mark("left", "leave", "D"),
+    "servers_joined": Mark("server joined", "join", ">"),
+    "server_left": Mark("server left", "leave", "d"),
+    "server_lost": Mark("server lost", "lost", "P"),
+    "slots_restored": Mark("slots restored", "join", "*"),
 }
 _OTHER = Mark("other", "muted", "o")
 

@@ -26,7 +26,7 @@ def page(
         _tiles(report),
         _weights(report, undisturbed),
         _picture("Loss", _loss_caption(undisturbed), pictures["loss"]),
-        _picture("Workers", "Training workers over time, with what happened to them.", pictures["workers"]),
+        _picture("Workers", _workers_caption(report), pictures["workers"]),
         _picture(
             "What each event cost",
             "The longest gap between two steps around the event, less an ordinary step.",
@@ -57,6 +57,7 @@ def _tiles(report: Report) -> str:
         ("wall time", seconds(report.wall_s)),
         ("median step", seconds(report.median_step_s)),
         ("goodput", f"{report.goodput:.1%}"),
+        *([("updates on servers", f"{report.updates:,}")] if report.servers_over_time else []),
         ("final loss", "–" if report.final_loss is None else f"{report.final_loss:.4f}"),
     ]
     tiles = "".join(f'<div class="tile"><dt>{name}</dt><dd>{value}</dd></div>' for name, value in values)
@@ -99,6 +100,12 @@ def _loss_caption(undisturbed: Report | None) -> str:
     if undisturbed is None:
         return "Loss of each step, and what happened meanwhile."
     return "Both runs. The thin line lies on the broad one wherever the losses agree."
+
+
+def _workers_caption(report: Report) -> str:
+    if report.servers_over_time:
+        return "Training workers over time, and parameter servers that held slots, with what happened to them."
+    return "Training workers over time, with what happened to them."
 
 
 def _picture(title: str, caption: str, svg: str) -> str:

@@ -66,7 +66,7 @@ def loss_over_steps(report: Report, undisturbed: Report | None = None) -> str:
 
 
 def workers_over_time(report: Report) -> str:
-    """How many workers trained, over the seconds of the run, with the events."""
+    """How many workers trained (and parameter servers held slots), over the seconds of the run, with the events."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(2.5)
         end_s = max([report.wall_s, *(second for second, _ in report.workers_over_time)])
@@ -75,7 +75,15 @@ def workers_over_time(report: Report) -> str:
         counts += counts[-1:] or [0.0]
         axes.fill_between(times, counts, step="post", color=_color("accent"), alpha=0.16, linewidth=0)
         axes.step(times, counts, where="post", color=_color("accent"), linewidth=1.8)
-        axes.set_ylim(0, max(counts) + 0.9)
+        most = max(counts)
+        if report.servers_over_time:
+            servers = [float(number) for _, number in report.servers_over_time]
+            seconds_ = [second for second, _ in report.servers_over_time] + [end_s]
+            servers += servers[-1:]
+            most = max(most, *servers)
+            axes.step(seconds_, servers, where="post", color=_color("muted"), linewidth=1.6, linestyle=(0, (4, 2)))
+            axes.annotate("servers", (seconds_[-1], servers[-1]), (-4, 4), textcoords="offset points", ha="right")
+        axes.set_ylim(0, most + 0.9)
         axes.set_xlim(0, end_s or 1.0)
         _event_marks(axes, [(event_second(report, event), mark) for event, mark in marked_events(report)])
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pliant.dashboard.words import count, progress, ranges, training_workers
-from pliant.wire.api import JobStatus, WorkerStatus
+from pliant.dashboard.words import count, progress, ranges, server_state, size, training_workers
+from pliant.wire.api import JobStatus, ServerStatus, WorkerStatus
 
 
 def jobs_text(jobs: Sequence[JobStatus]) -> str:
@@ -33,7 +33,19 @@ def job_text(status: JobStatus) -> str:
         others = [worker for worker in status.workers if worker.rank is None]
         rows += [_row(worker) for worker in [*training_workers(status), *others]]
         lines += ["", table(rows)]
+    if status.target_servers:
+        wanted = f"{count(status.target_servers, 'server')} wanted ({status.min_servers} to {status.max_servers})"
+        lines += ["", wanted, table([_SERVER_HEAD, *map(_server_row, status.servers)])]
     return "\n".join(lines)
+
+
+_SERVER_HEAD = ("SERVER", "STATE", "PRIMARY", "COPY", "HELD", "UPDATES", "PID")
+
+
+def _server_row(server: ServerStatus) -> tuple[str, ...]:
+    pid = "-" if server.pid is None else str(server.pid)
+    held = size(server.size_bytes)
+    return server.server, server_state(server), str(server.primary), str(server.copy), held, str(server.updates), pid
 
 
 def _row(worker: WorkerStatus) -> tuple[str, str, str, str, str, str]:

@@ -6,7 +6,18 @@ from pliant.dashboard.words import cost, count, seconds, workers_change
 from pliant.wire.api import Event, Report
 
 _CHANGES = frozenset(
-    {"workers_joined", "workers_shrunk", "worker_left", "worker_lost", "newcomer_lost", "newcomers_set_back"}
+    {
+        "workers_joined",
+        "workers_shrunk",
+        "worker_left",
+        "worker_lost",
+        "newcomer_lost",
+        "newcomers_set_back",
+        "servers_joined",
+        "server_left",
+        "server_lost",
+        "slots_restored",
+    }
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pliant.wire.api import Event, JobStatus, WorkerStatus
+from pliant.wire.api import Event, JobStatus, ServerStatus, WorkerStatus
 
 TERMINAL_STATES = frozenset({"finished", "stopped", "failed"})
 
@@ -80,6 +80,8 @@ def progress(status: JobStatus) -> str:
     if status.loss is not None:
         parts.append(f"loss {status.loss:.4f}")
     parts.append(count(len(training_workers(status)), "worker"))
+    if status.target_servers:
+        parts.append(count(len(serving(status)), "server"))
     return " · ".join(parts)
 
 
@@ -101,6 +103,16 @@ def training_workers(status: JobStatus) -> list[WorkerStatus]:
     """Members of the current generation, by rank."""
     members = [(worker.rank, worker) for worker in status.workers if worker.rank is not None]
     return [worker for _, worker in sorted(members, key=lambda pair: pair[0])]
+
+
+def serving(status: JobStatus) -> list[ServerStatus]:
+    """Parameter servers that hold slots."""
+    return [server for server in status.servers if server.primary or server.copy]
+
+
+def server_state(server: ServerStatus) -> str:
+    """``serving``, ``filling 12 slots``."""
+    return f"filling {count(server.filling, 'slot')}" if server.state == "filling" else server.state
 
 
 def main_worker(status: JobStatus) -> str | None:
