@@ -67,11 +67,36 @@ def test_what_cannot_be_cut_is_refused_with_the_reason(make, reason):
     assert reason in refusal(make(params()))
 
 
+class OtherwiseWithGaps(Normalised):
+    """As bfloat16 is rounded otherwise where vector instructions cannot be used."""
+
+    def update(self, param, group, state):
+        param.sub_(param.grad, alpha=1 if param.is_contiguous() else 2)
+
+
 def test_gaps_in_memory_may_matter():
-    wide = torch.ones(4, 6, dtype=torch.bfloat16)
-    message = refusal(optim.SGD([nn.Parameter(wide[:, ::2]), nn.Parameter(wide)], lr=0.1))
+    wide = torch.ones(4, 6)
+    check_elementwise("opt", OtherwiseWithGaps([nn.Parameter(wide)]))
+    message = refusal(OtherwiseWithGaps([nn.Parameter(wide[:, ::2]), nn.Parameter(wide)]))
     assert "parameters with gaps in memory, such as x[:, ::2]" in message
-    check_elementwise("opt", optim.SGD([nn.Parameter(wide.float()[:, ::2])], lr=0.1))
+
+
+class OtherwiseWhenLarge(Normalised):
+    """As bfloat16 is rounded otherwise at the ends of what one thread does of a tensor."""
+
+    def update(self, param, group, state):
+        param.sub_(param.grad)
+        if param.numel() >= 32_768 and torch.get_num_threads() > 1:
+            param.view(-1)[:7].zero_()
+
+
+def test_work_shared_by_threads_may_matter():
+    large, small = (OtherwiseWhenLarge([nn.Parameter(torch.ones(rows, 200))]) for rows in (200, 2))
+    check_elementwise("opt", large)
+    torch.set_num_threads(2)
+    assert "how torch's threads share the work on them" in refusal(large)
+    check_elementwise("opt", small)
+    check_elementwise("opt", optim.SGD([nn.Parameter(torch.ones(200, 200))], lr=0.1))
 
 
 def test_a_step_that_fails_on_whole_tensors_is_refused_with_what_it_said():

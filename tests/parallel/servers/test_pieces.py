@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pliant.parallel.layout import ALIGN, Layout
-from pliant.parallel.servers.pieces import Piece, Range, SlotPart, SlotRanges
+from pliant.parallel.servers.pieces import UNIT, Piece, Range, SlotPart, SlotRanges
 from pliant.wire.server_messages import SLOTS
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float64, torch.complex64]
@@ -45,13 +45,13 @@ def test_every_element_of_every_bucket_is_in_one_slot(layout):
 
 
 @given(layouts())
-def test_slots_differ_by_one_unit_and_lie_in_order(layout):
+def test_slots_are_of_almost_the_same_size_and_lie_in_order(layout):
     ranges = SlotRanges(layout)
     sizes = [
         sum(-(-(each.stop - each.start) * layout.buckets[each.bucket].dtype.itemsize // ALIGN) for each in mine)
         for mine in ranges.slots
     ]
-    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) - min(sizes) <= 3
     assert sum(sizes) * ALIGN == sum(spec.size_bytes for spec in layout.buckets)
     assert (places := [(each.bucket, each.start) for mine in ranges.slots for each in mine]) == sorted(places)
 
@@ -66,7 +66,7 @@ def test_the_pieces_of_a_parameter_are_all_of_it_and_nothing_else(layout):
         assert edges[-1] == place.numel
         for piece in pieces:
             assert (piece.param, piece.bucket, piece.offset) == (index, place.bucket, place.offset + piece.start)
-            assert piece.start * layout.params[index].dtype.itemsize % ALIGN == 0
+            assert piece.start * layout.params[index].dtype.itemsize % UNIT == 0
             assert piece in ranges.pieces[piece.slot]
             around = [each for each in ranges.slots[piece.slot] if each.bucket == piece.bucket]
             assert len(around) == 1
@@ -96,23 +96,23 @@ def test_views_of_a_slot_are_the_memory_of_the_buckets(layout):
 
 def test_the_cut_stays_the_same():
     """A checkpoint or a newcomer of another version would take other elements for a slot's."""
-    layout = layout_of(((2050,), torch.float32), ((10, 100), torch.bfloat16), ((3,), torch.float32))
+    layout = layout_of(((2050,), torch.float32), ((10, 115), torch.bfloat16), ((3,), torch.float32))
     ranges = SlotRanges(layout)
-    assert ranges.buckets[0][:2] == [SlotPart(0, 0, 32), SlotPart(1, 32, 80)]
-    assert ranges.slots[0] == [Range(0, 0, 32)]
-    assert ranges.slots[51] == [Range(0, 2064, 2080), Range(1, 0, 32)]
-    assert ranges.slots[63] == [Range(1, 928, 1024)]
-    assert ranges.pieces[0] == [Piece(0, 2, 0, 3, 0, 0), Piece(0, 0, 0, 16, 0, 16)]
-    assert ranges.pieces[1] == [Piece(1, 0, 16, 64, 0, 32)]
-    assert ranges.pieces[63] == [Piece(63, 1, 928, 1000, 1, 928)]
+    assert ranges.buckets[0][:2] == [SlotPart(0, 0, 16), SlotPart(1, 16, 80)]
+    assert ranges.slots[0] == [Range(0, 0, 16)]
+    assert ranges.slots[50] == [Range(0, 2064, 2080), Range(1, 0, 64)]
+    assert ranges.slots[63] == [Range(1, 1024, 1152)]
+    assert ranges.pieces[0] == [Piece(0, 2, 0, 3, 0, 0)]
+    assert ranges.pieces[1] == [Piece(1, 0, 0, 64, 0, 16)]
+    assert ranges.pieces[63] == [Piece(63, 1, 1024, 1150, 1, 1024)]
 
 
-@pytest.mark.parametrize("blocks", [1, 2, 5, 63, 64, 65])
-def test_small_models_are_spread_evenly(blocks):
-    held = [bool(mine) for mine in SlotRanges(layout_of(((16 * blocks,), torch.float32))).slots]
-    assert sum(held) == min(blocks, SLOTS)
+@pytest.mark.parametrize("units", [1, 2, 5, 63, 64, 65])
+def test_small_models_are_spread_evenly(units):
+    held = [bool(mine) for mine in SlotRanges(layout_of(((32 * units,), torch.float32))).slots]
+    assert sum(held) == min(units, SLOTS)
     gaps = [len(list(run)) for full, run in itertools.groupby(held) if not full]
-    assert max(gaps, default=0) <= SLOTS // blocks
+    assert max(gaps, default=0) <= SLOTS // units
 
 
 def test_a_model_without_parameters_has_empty_slots():
