@@ -107,3 +107,24 @@ class Lab:
         with contextlib.ExitStack() as stack:
             for desk in self.desks:
                 stack.callback(desk.post.close, linger_s=0.0)
+
+
+def check_connections(desk: Desk, peer: str) -> list[int]:
+    """What came from a peer that numbers its letters 0, 1, ... fits what connections promise; the numbers."""
+    connections: list[list[int]] = []
+    up = False
+    for event in desk.events:
+        if event.peer != peer:
+            continue
+        if isinstance(event, Letter):
+            assert up, "a letter without a connection"
+            connections[-1].append(int(event.header.text))
+        else:
+            assert up is isinstance(event, PeerLost), "connected twice, or lost twice"
+            up = not up
+            connections += [[]] if up else []
+    for numbers in filter(None, connections):
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "a gap that nobody was told of"
+    arrived = [number for numbers in connections for number in numbers]
+    assert arrived == sorted(set(arrived)), "twice, or out of order"
+    return arrived

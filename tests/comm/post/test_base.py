@@ -132,11 +132,14 @@ def test_a_name_that_cannot_stand_in_a_path_is_refused(lab):
             lab.post(name)
 
 
-def test_the_loss_of_a_server_is_told_once_and_it_is_in_trouble(lab):
+def test_the_loss_of_a_server_is_told_once_and_what_it_said_before_came(lab):
     server, worker = lab.pair()
     assert worker.post.trouble() == {}
+    for index in range(500):
+        server.post.answer("w1", note(str(index)))
     lab.close(server)
     lab.until(lambda: not worker.connected("s1"))
+    assert worker.letters() == [str(index) for index in range(500)]
     assert len(worker.losses("s1")) == 1
     assert list(worker.post.trouble()) == ["s1"]
     waiting = worker.post.send("s1", note("into the void"))

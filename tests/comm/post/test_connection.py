@@ -79,6 +79,17 @@ def test_a_server_that_misses_letters_says_so_to_both_sides(lab, raw):
     assert server.post.answer("w2", note("x")) is None
 
 
+@pytest.mark.parametrize("frames", [0, 2])
+def test_a_letter_that_was_cut_off_or_joined_with_another_is_a_loss(lab, raw, frames):
+    server = lab.post("s1")
+    client = rogue_client(lab, raw, server)
+    client.send_multipart([Envelope(Kind.LETTER, 7, 0, frames=1).pack(), note("x"), *[b"frame"] * frames])
+    lab.until(lambda: server.losses("w2"))
+    assert server.losses("w2") == ["parts of a letter to s1 were lost"]
+    assert receive(lab, client)[1] == b"parts of a letter to s1 were lost"
+    assert server.letters() == []
+
+
 def test_a_letter_that_came_is_not_taken_twice(lab, raw):
     server = lab.post("s1")
     client = rogue_client(lab, raw, server)

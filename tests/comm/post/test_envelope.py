@@ -2,15 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pliant.comm.post.envelope import Envelope, Kind, check_name, peer_name, unpack
-from pliant.errors import ConfigError
+from pliant.comm.post.base import MAX_FRAMES, Limits
+from pliant.comm.post.envelope import Envelope, Kind, check_letter, check_name, missing, peer_name, unpack
+from pliant.errors import ConfigError, ProtocolError
 
 NUMBERS = st.integers(0, 2**64 - 1)
 
 
-@given(st.sampled_from(Kind), NUMBERS, NUMBERS)
-def test_envelopes_come_back(kind, connection, number):
-    envelope = Envelope(kind, connection, number)
+@given(st.sampled_from(Kind), NUMBERS, NUMBERS, st.integers(0, MAX_FRAMES))
+def test_envelopes_come_back(kind, connection, number, frames):
+    envelope = Envelope(kind, connection, number, frames)
     assert unpack(envelope.pack()) == envelope
     assert unpack(memoryview(bytearray(envelope.pack()))) == envelope
 
@@ -45,3 +46,17 @@ def test_names():
     assert peer_name(b"w1\n") is None
     with pytest.raises(ConfigError, match="'w1/x' cannot name a peer"):
         check_name("w1/x")
+
+
+def test_what_is_missing():
+    third = Envelope(Kind.LETTER, 7, 2, frames=3)
+    assert missing(third, expected=2, frames=3) is None
+    assert missing(third, expected=0, frames=3) == "2 letters"
+    assert missing(third, expected=2, frames=2) == missing(third, expected=2, frames=4) == "parts of a letter"
+
+
+def test_a_frame_that_lies_in_pieces_is_refused():
+    whole = memoryview(bytes(10))
+    assert check_letter(b"12", [whole, whole.cast("B", (2, 5))], Limits()) == 22
+    with pytest.raises(ProtocolError, match="not contiguous"):
+        check_letter(b"12", [whole, whole[::2]], Limits())

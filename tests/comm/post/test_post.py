@@ -41,6 +41,9 @@ while True:
         if hasattr(event, "header"):
             if event.header.text == "cut off":
                 hear_nothing()
+            if event.header.text == "isolated":
+                post.isolate()
+                print("isolated", isolation.cut_off(), flush=True)
             post.answer(event.peer, note("echo " + event.header.text), event.frames)
 '''
 
@@ -111,6 +114,40 @@ def test_a_server_without_a_network_is_found(make_lab, start_server, idle):
     lab.until(lambda: worker.losses("s1"))
     assert worker.letters() == ["echo hello", "echo cut off"]
     assert process.poll() is None
+
+
+def test_an_isolated_process_lives_and_is_not_heard_any_more(real_lab, start_server):
+    process, endpoint = start_server(real_lab)
+    worker = linked(real_lab, endpoint, timeouts=Timeouts(2.0))
+    worker.post.send("s1", note("isolated"))
+    worker.post.send("s1", note("after"))
+    assert process.stdout.readline() in ("isolated 0\n", "isolated 1\n")
+    if real_lab.kind == "tcp":
+        real_lab.until(lambda: worker.losses("s1"))
+    else:
+        worker.post.disconnect("s1")
+        worker.post.connect("s1", endpoint)
+    worker.post.send("s1", note("still there?"))
+    watch_for(worker, 1.0)
+    assert worker.letters() == ["echo hello"]
+    assert process.poll() is None
+    assert list(worker.post.trouble()) == ["s1"]
+
+
+def test_an_isolated_post_sends_nothing_and_can_be_woken_and_closed(real_lab):
+    server, worker = real_lab.pair()
+    worker.post.isolate()
+    assert worker.post.poll() == []  # it was woken by that
+    assert worker.post.send("s1", note("x")).done
+    worker.post.connect("s2", server.post.endpoint)
+    worker.post.wake()
+    assert worker.post.poll() == []
+    assert worker.post.poll(0.0) == []
+    server.events.clear()
+    watch_for(server, 0.2)
+    assert server.events == []
+    real_lab.close(worker)
+    real_lab.until(lambda: server.losses("w1"))
 
 
 def test_a_killed_client_is_seen(real_lab):

@@ -19,10 +19,11 @@ CONNECTION = 7
 SETTINGS = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 envelopes = st.builds(
-    lambda kind, connection, number: Envelope(kind, connection, number).pack(),
+    lambda *fields: Envelope(*fields).pack(),
     st.sampled_from(Kind),
     st.sampled_from([CONNECTION, 0, 2**64 - 1]),
     st.integers(0, 3) | st.integers(0, 2**64 - 1),
+    st.integers(0, 4) | st.integers(0, 2**16 - 1),
 )
 headers = st.sampled_from([note("x"), note("y" * 100), b"s1", b"\x81\xa4text\xc0", b"\xdf\xff\xff\xff\xff"])
 messages = st.lists(

@@ -15,7 +15,7 @@ from typing import Generic
 import zmq
 
 from pliant.comm.post.base import HeaderT, PeerConnected, PeerLost
-from pliant.comm.post.envelope import Envelope, Kind, unpack
+from pliant.comm.post.envelope import Envelope, Kind, missing, unpack
 from pliant.comm.post.keys import CurveKeys
 from pliant.comm.post.monitor import FAILED, SUCCEEDED, Monitor
 from pliant.comm.post.outbox import Outbox, OutgoingLetter
@@ -24,6 +24,8 @@ from pliant.comm.post.wiring import MAX_READ, Parts, Wiring, say, text_of
 
 FIRST_PAUSE_S = 0.01
 """Before the second attempt; doubled before each further one, up to ``Timeouts.look_s``."""
+_NEVER_MS = 3_600_000
+"""The socket is closed long before. With -1, ZeroMQ's own "never", it would drop what has come and was not read yet."""
 
 
 class _Stage(Enum):
@@ -52,6 +54,10 @@ class Connection(Generic[HeaderT]):
         self._number = self._expected = 0
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: Monitor | None = None
+        self._crowded = False
+        """As the watch was told."""
+        self._ending: str | None = None
+        """Why the attempt is over, once what came before was read."""
         self._held = contextlib.ExitStack()
         """What the current attempt holds."""
 
@@ -91,30 +97,29 @@ class Connection(Generic[HeaderT]):
 
     def _begin(self, now_s: float) -> None:
         self._due_s = now_s + self._wiring.timeouts.handshake_s
-        self._number, self._expected = secrets.randbits(64), 0
+        self._number, self._expected, self._crowded = secrets.randbits(64), 0, False
         self._stage = _Stage.REACHING
         try:
-            address = reached(self.endpoint, self._held)
-        except OSError as error:
-            self._fail(str(error))
-            return
+            self._open()
+        except (OSError, zmq.ZMQError) as error:
+            self._fail(f"{self.endpoint}: {error}")
+
+    def _open(self) -> None:
+        address = reached(self.endpoint, self._held)
         socket = self._socket = self._wiring.socket(zmq.DEALER)
         self._held.callback(socket.close)
-        monitor = self._monitor = Monitor(self._wiring.context, socket, timeouts=self._wiring.timeouts)
+        monitor = self._monitor = self._wiring.monitor(socket)
         self._held.callback(monitor.close)
         self._add(socket, self._read)
         self._add(monitor.socket, lambda: self._look(monitor))
         socket.set(zmq.ROUTING_ID, self._wiring.name.encode())
-        socket.set(zmq.RECONNECT_IVL, -1)
+        socket.set(zmq.RECONNECT_IVL, _NEVER_MS)
         if not is_local(self.endpoint):
             socket.set(zmq.IPV6, 1)
             socket.set(zmq.CURVE_SERVERKEY, self._keys.server_public)
             socket.set(zmq.CURVE_PUBLICKEY, self._keys.client_public)
             socket.set(zmq.CURVE_SECRETKEY, self._keys.client_secret)
-        try:
-            socket.connect(address)
-        except zmq.ZMQError as error:
-            self._fail(f"{self.endpoint}: {error}")
+        socket.connect(address)
 
     def _add(self, socket: zmq.Socket[bytes], call: Callable[[], None]) -> None:
         self._wiring.watch.add(socket, call)
@@ -128,9 +133,8 @@ class Connection(Generic[HeaderT]):
                 assert self._socket is not None
                 say(self._socket, [Envelope(Kind.HELLO, self._number).pack(), self.server.encode()])
             elif event in FAILED:
-                self._read()  # what came before
-                if self._socket is not None:
-                    self._fail(FAILED[event])
+                self._ending = FAILED[event]
+                self._read()
                 return
 
     def _read(self) -> None:
@@ -139,6 +143,10 @@ class Connection(Generic[HeaderT]):
             if parts is None:
                 break
             self._take(parts)
+        else:
+            return
+        if self._ending is not None:
+            self._fail(self._ending)
         self._flush()
 
     def _take(self, parts: Parts) -> None:
@@ -152,8 +160,8 @@ class Connection(Generic[HeaderT]):
             self._fail(text_of(parts[1:]))
         elif envelope.kind is not Kind.LETTER or self._stage is not _Stage.UP or envelope.number < self._expected:
             self._wiring.dropped += 1
-        elif envelope.number > self._expected:
-            self._fail(f"{envelope.number - self._expected} letters from there were lost")
+        elif lost := missing(envelope, expected=self._expected, frames=len(parts) - 2):
+            self._fail(f"{lost} from there were lost")
         else:
             self._expected += 1
             self._wiring.letter(self.server, parts[1:], inbound=False)
@@ -161,11 +169,13 @@ class Connection(Generic[HeaderT]):
     def _flush(self) -> None:
         if self._stage is _Stage.UP and self._socket is not None:
             self._outbox.flush(self._give)
-            self._wiring.watch.want_room(self._socket, wanted=len(self._outbox) > 0)
+            if self._crowded != self.crowded:
+                self._crowded = self.crowded
+                self._wiring.watch.want_room(self._socket, wanted=self._crowded)
 
     def _give(self, letter: OutgoingLetter, number: int) -> bool:
         assert self._socket is not None
-        return letter.give(self._socket, [Envelope(Kind.LETTER, self._number, number).pack()])
+        return letter.give(self._socket, [Envelope(Kind.LETTER, self._number, number, letter.frames).pack()])
 
     def _fail(self, why: str) -> None:
         """This attempt is over, or the connection lost: the next one after a pause."""
@@ -178,5 +188,5 @@ class Connection(Generic[HeaderT]):
         self._pause_s = min(2 * self._pause_s, self._wiring.timeouts.look_s)
 
     def _end(self) -> None:
-        self._stage, self._socket, self._monitor = _Stage.IDLE, None, None
+        self._stage, self._socket, self._monitor, self._ending = _Stage.IDLE, None, None, None
         self._held.close()

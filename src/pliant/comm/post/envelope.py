@@ -17,7 +17,7 @@ from pliant.errors import ConfigError, ProtocolError
 
 MAX_PARTS = MAX_FRAMES + 3
 """Of a message: routing id, envelope, header, frames."""
-_FORMAT = struct.Struct("<4sBQQ")
+_FORMAT = struct.Struct("<4sBQQH")
 _MAGIC = b"PLP1"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
@@ -44,6 +44,8 @@ class Envelope(NamedTuple):
     kind: Kind
     connection: int
     number: int = 0
+    frames: int = 0
+    """Of a letter: one may be cut off when what sends it is interrupted."""
 
     def pack(self) -> bytes:
         """As bytes."""
@@ -54,10 +56,17 @@ def unpack(frame: Buffer) -> Envelope | None:
     """The envelope in a frame; None if it is none."""
     if len(frame) != _FORMAT.size:
         return None
-    magic, kind, connection, number = _FORMAT.unpack(frame)
+    magic, kind, connection, number, frames = _FORMAT.unpack(frame)
     if magic != _MAGIC or kind not in _KINDS:
         return None
-    return Envelope(_KINDS[kind], connection, number)
+    return Envelope(_KINDS[kind], connection, number, frames)
+
+
+def missing(envelope: Envelope, *, expected: int, frames: int) -> str | None:
+    """What has been lost, if this letter comes with so many frames where number ``expected`` was the next."""
+    if envelope.number > expected:
+        return f"{envelope.number - expected} letters"
+    return None if envelope.frames == frames else "parts of a letter"
 
 
 def peer_name(frame: Buffer) -> str | None:
@@ -87,6 +96,8 @@ def check_letter(header: bytes, frames: Sequence[memoryview], limits: Limits) ->
         ProtocolError: A receiver would not take it.
     """
     size = len(header) + sum(frame.nbytes for frame in frames)
+    if not all(frame.contiguous for frame in frames):
+        raise ProtocolError("a frame of a letter is not contiguous in memory: send a copy")
     if len(header) > MAX_HEADER_BYTES:
         raise ProtocolError(f"the header of a letter has {len(header)} bytes, at most {MAX_HEADER_BYTES} are taken")
     if len(frames) > MAX_FRAMES:

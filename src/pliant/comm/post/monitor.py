@@ -12,7 +12,7 @@ import itertools
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import zmq
@@ -46,8 +46,13 @@ class Monitor:
     """Of one socket; to be made before it connects or binds."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes], *, timeouts: Timeouts
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        watched: zmq.Socket[bytes],
+        *,
+        timeouts: Callable[[], Timeouts],
     ) -> None:
+        """``timeouts`` is asked for each new connection: the user's choice may become known late."""
         address = f"inproc://pliant-monitor-{next(_numbers)}"
         self._watched = watched
         watched.monitor(address, sum({SUCCEEDED, *_OPENED, *FAILED}))
@@ -101,8 +106,9 @@ class Monitor:
             return
         with sock, contextlib.suppress(OSError):
             if sock.family in (socket.AF_INET, socket.AF_INET6):
-                keep_alive(sock, self._timeouts)
-                self._links[fd] = LinkWatch(self._timeouts.unanswered_s)
+                timeouts = self._timeouts()
+                keep_alive(sock, timeouts)
+                self._links[fd] = LinkWatch(timeouts.unanswered_s)
 
 
 def _borrowed(fd: int) -> socket.socket | None:

@@ -13,6 +13,9 @@ from pliant.comm.post.envelope import check_letter
 
 SHARED_BYTES = 64 << 10
 """From this size on a frame is sent from where it lies; below, copying is cheaper than keeping track."""
+_LAST = int(zmq.DONTWAIT)
+_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+"""As plain numbers: to combine flags takes as long as to send a frame."""
 
 
 class OutgoingLetter:
@@ -26,6 +29,11 @@ class OutgoingLetter:
         self.size_bytes = check_letter(header, self._frames, limits)
         self._trackers: list[zmq.MessageTracker] | None = None
         """None: not given to ZeroMQ yet."""
+
+    @property
+    def frames(self) -> int:
+        """How many are still to be given away."""
+        return len(self._frames)
 
     @property
     def done(self) -> bool:
@@ -51,13 +59,13 @@ class OutgoingLetter:
             zmq.ZMQError: A ROUTER does not know the receiver; nothing was sent.
         """
         try:
-            socket.send(head[0], zmq.DONTWAIT | zmq.SNDMORE)
+            socket.send(head[0], _MORE)
         except zmq.Again:
             return False
         parts = [*(memoryview(part) for part in (*head[1:], self._header)), *self._frames]
         trackers = []
         for index, part in enumerate(parts, start=1):
-            flags = zmq.DONTWAIT | (zmq.SNDMORE if index < len(parts) else 0)
+            flags = _MORE if index < len(parts) else _LAST
             try:
                 tracker = socket.send(part, flags, copy=part.nbytes < SHARED_BYTES, track=True)
             except zmq.Again:
@@ -67,9 +75,10 @@ class OutgoingLetter:
         self._frames, self._trackers = [], trackers
         return True
 
-    def drop(self) -> None:
+    def drop(self) -> OutgoingLetter:
         """It is never sent; the memory is free."""
         self._frames, self._trackers = [], []
+        return self
 
 
 class Outbox:

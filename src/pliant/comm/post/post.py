@@ -17,6 +17,7 @@ from pliant.comm.post.keys import curve_keys
 from pliant.comm.post.outbox import OutgoingLetter
 from pliant.comm.post.place import Place
 from pliant.comm.post.server import ROOM_PAUSE_S, ServerPost
+from pliant.comm.post.watch import Watch
 from pliant.comm.post.wiring import Wiring
 from pliant.timeouts import Timeouts
 
@@ -59,9 +60,11 @@ class ZmqPost(Generic[HeaderT]):
         self._pid = os.getpid()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
-        self._woken = self._closed = False
+        self._woken = self._closed = self._isolated = False
         self._look_due_s = 0.0
-        self._wiring.watch.add(self._wake_fd, self._wake_up)
+        self._alone = Watch()
+        for watch in (self._wiring.watch, self._alone):
+            watch.add(self._wake_fd, self._wake_up)
         self._client = ClientPost(self._wiring, self._keys)
         self._server: ServerPost[HeaderT] | None = None
         _open.add(self)
@@ -78,13 +81,23 @@ class ZmqPost(Generic[HeaderT]):
         return "" if self._server is None else self._server.endpoint
 
     @property
+    def timeouts(self) -> Timeouts:
+        """Replaced once the user's choice is known; for connections that are made from then on."""
+        return self._wiring.timeouts
+
+    @timeouts.setter
+    def timeouts(self, timeouts: Timeouts) -> None:
+        self._wiring.timeouts = timeouts
+
+    @property
     def dropped(self) -> int:
         """See ``Post``."""
         return self._wiring.dropped
 
     def connect(self, server: str, endpoint: str) -> None:
         """See ``Post``."""
-        self._client.connect(server, endpoint)
+        if not self._isolated:
+            self._client.connect(server, endpoint)
 
     def disconnect(self, server: str) -> None:
         """See ``Post``."""
@@ -92,17 +105,23 @@ class ZmqPost(Generic[HeaderT]):
 
     def send(self, server: str, header: bytes, frames: Sequence[Buffer] = ()) -> Sent | None:
         """See ``Post``."""
-        return self._client.send(server, OutgoingLetter(header, frames, self._wiring.limits))
+        letter = OutgoingLetter(header, frames, self._wiring.limits)
+        return letter.drop() if self._isolated else self._client.send(server, letter)
 
     def answer(self, client: str, header: bytes, frames: Sequence[Buffer] = ()) -> Sent | None:
         """See ``Post``."""
         letter = OutgoingLetter(header, frames, self._wiring.limits)
+        if self._isolated:
+            return letter.drop()
         return None if self._server is None else self._server.answer(client, letter)
 
     def poll(self, timeout_s: float | None = None) -> list[Event[HeaderT]]:
         """See ``Post``."""
         end_s = None if timeout_s is None else self._wiring.now_s() + timeout_s
-        while True:
+        if self._isolated:
+            self._wiring.events.clear()
+            self._alone.wait(timeout_s)
+        while not self._isolated:
             now_s = self._turn(self._wait_s(end_s))
             if self._wiring.events or self._woken or (end_s is not None and now_s >= end_s):
                 break
@@ -117,6 +136,11 @@ class ZmqPost(Generic[HeaderT]):
             if not self._closed:
                 os.eventfd_write(self._wake_fd, 1)
 
+    def isolate(self) -> None:
+        """From now on neither send nor hear anything, for plans and tests: as ``comm/isolation.py``. Any thread."""
+        self._isolated = True
+        self.wake()
+
     def trouble(self) -> dict[str, str]:
         """See ``Post``."""
         return self._client.trouble()
@@ -127,7 +151,9 @@ class ZmqPost(Generic[HeaderT]):
             if self._closed or os.getpid() != self._pid:
                 return
             self._closed = True
-        end_s = self._wiring.now_s() + (self._wiring.timeouts.dismissal_s if linger_s is None else linger_s)
+        if linger_s is None:
+            linger_s = self._wiring.timeouts.dismissal_s
+        end_s = self._wiring.now_s() + (0.0 if self._isolated else linger_s)
         while self._crowded and self._wiring.now_s() < end_s:
             self._turn(ROOM_PAUSE_S)
         linger_ms = max(0, round(1000 * (end_s - self._wiring.now_s())))

@@ -9,10 +9,10 @@ from typing import Generic
 import zmq
 
 from pliant.comm.post.base import HeaderT, PeerConnected, PeerLost
-from pliant.comm.post.envelope import Envelope, Kind, peer_name, unpack
+from pliant.comm.post.envelope import Envelope, Kind, missing, peer_name, unpack
 from pliant.comm.post.gate import Gate
 from pliant.comm.post.keys import CurveKeys
-from pliant.comm.post.monitor import DISCONNECTED, Monitor
+from pliant.comm.post.monitor import DISCONNECTED
 from pliant.comm.post.outbox import Outbox, OutgoingLetter
 from pliant.comm.post.place import LocalPlace, Place, is_local, local_endpoint, network_endpoint, reached, remove_file
 from pliant.comm.post.wiring import MAX_READ, Parts, Wiring, say, text_of
@@ -46,7 +46,7 @@ class ServerPost(Generic[HeaderT]):
         """Closed, but letters of theirs may be unread."""
         self._held = contextlib.ExitStack()
         self._socket = socket = wiring.socket(zmq.ROUTER)
-        self._monitor = Monitor(wiring.context, socket, timeouts=wiring.timeouts)
+        self._monitor = wiring.monitor(socket)
         self._gate = None if isinstance(place, LocalPlace) else Gate(wiring.context, keys)
         socket.set(zmq.ROUTER_MANDATORY, 1)
         socket.set(zmq.ROUTER_HANDOVER, 1)
@@ -168,8 +168,8 @@ class ServerPost(Generic[HeaderT]):
             self._complain(name, envelope.connection, f"{self._wiring.name} does not know the connection")
         elif envelope.number < client.expected:
             self._wiring.dropped += 1
-        elif envelope.number > client.expected:
-            why = f"{envelope.number - client.expected} letters to {self._wiring.name} were lost"
+        elif lost := missing(envelope, expected=client.expected, frames=len(parts) - 3):
+            why = f"{lost} to {self._wiring.name} were lost"
             self._wiring.dropped += 1
             self._complain(name, envelope.connection, why)
             self._lose(client, why)
@@ -185,7 +185,8 @@ class ServerPost(Generic[HeaderT]):
         name = client.name.encode()
 
         def give(letter: OutgoingLetter, number: int) -> bool:
-            return letter.give(self._socket, [name, Envelope(Kind.LETTER, client.connection, number).pack()])
+            envelope = Envelope(Kind.LETTER, client.connection, number, letter.frames)
+            return letter.give(self._socket, [name, envelope.pack()])
 
         try:
             client.outbox.flush(give)

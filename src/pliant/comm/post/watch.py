@@ -31,10 +31,11 @@ class Watch:
         del self._calls[source]
         self._poller.unregister(source)
 
-    def wait(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float | None) -> None:
         """Wait until something is ready, but not longer than ``timeout_s``, and call what belongs to it."""
         # Rounded up: down, the last millisecond of every wait would be spent spinning.
-        for source, _ in self._poller.poll(math.ceil(1000 * max(0.0, timeout_s))):
+        timeout_ms = None if timeout_s is None else math.ceil(1000 * max(0.0, timeout_s))
+        for source, _ in self._poller.poll(timeout_ms):
             call = self._calls.get(source)
             if call is not None:  # else removed by an earlier call of this round
                 call()

@@ -11,6 +11,7 @@ import zmq
 
 from pliant.comm.post.base import Event, HeaderT, Letter, Limits
 from pliant.comm.post.envelope import MAX_PARTS, check_name
+from pliant.comm.post.monitor import Monitor
 from pliant.comm.post.watch import Watch
 from pliant.timeouts import Timeouts
 
@@ -59,6 +60,10 @@ class Wiring(Generic[HeaderT]):
         for option, value in options.items():
             socket.set(option, value)
         return socket
+
+    def monitor(self, socket: zmq.Socket[bytes]) -> Monitor:
+        """Of a socket that is not connected or bound yet."""
+        return Monitor(self.context, socket, timeouts=lambda: self.timeouts)
 
     def receive(self, socket: zmq.Socket[bytes]) -> Parts | None:
         """The next message; None: there is none now. One that is too large comes as no parts at all."""
