@@ -19,7 +19,6 @@ ROOM_LETTERS = 1000
 """That ZeroMQ itself queues for a peer; what is beyond waits in ``Outbox``."""
 MAX_READ = 256
 """Letters taken from one socket before others have their turn."""
-SOCKET_BUFFER_BYTES = 1 << 20
 _MORE_BYTES = 1 << 10
 """By which encryption lengthens a frame, and to spare."""
 
@@ -52,8 +51,6 @@ class Wiring(Generic[HeaderT]):
             # Beyond it ZeroMQ stops reading, and what a peer has sent before it closed would be dropped.
             zmq.RCVHWM: 10 * ROOM_LETTERS,
             zmq.MAXMSGSIZE: self.limits.letter_bytes + _MORE_BYTES,
-            zmq.SNDBUF: SOCKET_BUFFER_BYTES,
-            zmq.RCVBUF: SOCKET_BUFFER_BYTES,
             zmq.HANDSHAKE_IVL: round(1000 * self.timeouts.handshake_s),
             zmq.LINGER: 0,
         }
