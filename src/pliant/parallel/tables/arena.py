@@ -20,6 +20,8 @@ from numpy.typing import DTypeLike, NDArray
 CHUNK_ROWS = 1 << 16
 _HUGE_BYTES = 64 << 20
 """From this size on huge pages pay; below, many small tables would waste 2 MB for each arena."""
+_LEAST_RELEASED_BYTES = 4 << 20
+"""Two huge pages: to give back a part of one would break it up."""
 
 
 def empty_mapping(size_bytes: int) -> mmap.mmap:
@@ -35,7 +37,7 @@ def take_rows(source: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[Any
 
 
 def put_rows(target: NDArray[Any], positions: NDArray[np.int64], values: NDArray[Any]) -> None:
-    """Write ``values`` to the rows at ``positions`` (each at most once) of a C-contiguous array."""
+    """Write ``values`` to the rows at ``positions`` of a C-contiguous array; of equal positions one wins."""
     if target.ndim == 1 or not len(positions):
         target[positions] = values
         return
@@ -57,6 +59,8 @@ class Arena:
         self._dtype = np.dtype(dtype)
         self.row_bytes = prod(shape) * self._dtype.itemsize
         self._memory: mmap.mmap | None = None
+        self._written = 0
+        """Rows behind these have no memory."""
         self.array: NDArray[Any] = np.empty((0, *shape), self._dtype)
         """All there is room for. Not to be kept over a :meth:`reserve`."""
 
@@ -66,6 +70,7 @@ class Arena:
         Raises:
             OSError: The system gives no more memory; everything is as it was.
         """
+        self._written = max(self._written, rows)
         if rows <= len(self.array):
             return
         wanted = max(rows, len(self.array) + len(self.array) // 4)
@@ -73,12 +78,12 @@ class Arena:
         self._enlarge(capacity * self.row_bytes)
 
     def release(self, rows: int) -> None:
-        """Give the memory behind the first ``rows`` rows back to the system; the room stays."""
-        if self._memory is None:
+        """Give the memory behind the first ``rows`` rows back to the system, if it is worth it; the room stays."""
+        if self._memory is None or (self._written - rows) * self.row_bytes < _LEAST_RELEASED_BYTES:
             return
+        self._written = rows
         start = -(-rows * self.row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        if start < len(self._memory):
-            self._memory.madvise(mmap.MADV_DONTNEED, start, len(self._memory) - start)
+        self._memory.madvise(mmap.MADV_DONTNEED, start, len(self._memory) - start)
 
     def take(self, positions: NDArray[np.int64]) -> NDArray[Any]:
         """A copy of the rows at ``positions``."""

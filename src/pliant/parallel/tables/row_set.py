@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pliant.parallel.tables.arena import Arena
-from pliant.parallel.tables.row_index import Ids, Positions, RowIndex
+from pliant.parallel.tables.cells import Ids, Positions
+from pliant.parallel.tables.row_index import RowIndex
 from pliant.parallel.tables.slots import slot_of
 
 

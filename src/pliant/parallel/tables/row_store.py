@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from pliant.errors import ConfigError, ProtocolError
 from pliant.parallel.tables.budget import Budget, require_rows
+from pliant.parallel.tables.cells import Ids, Positions
 from pliant.parallel.tables.init_rows import initial_rows
-from pliant.parallel.tables.row_index import Ids, Positions
 from pliant.parallel.tables.row_optimizers import apply_update, state_columns
 from pliant.parallel.tables.row_set import Column, RowSet
 from pliant.parallel.tables.snapshot import PENDING, STATE, Snapshot, check_ids, check_snapshot
