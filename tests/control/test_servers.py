@@ -5,6 +5,7 @@ from control_fakes import FakeTime, Play
 from test_job_checkpoints import choose, put_checkpoint
 
 from pliant.control.inputs import AgentConnected, AgentDied, AgentDisconnected, ServerConnected, ServerDisconnected
+from pliant.control.metrics import render
 from pliant.control.registry import Registry
 from pliant.errors import CoordinatorError, ProtocolError
 from pliant.wire.agent_messages import (
@@ -18,7 +19,15 @@ from pliant.wire.agent_messages import (
     WorkerProbed,
 )
 from pliant.wire.api import JobSpec, MisbehaveRequest, PlanEvent
-from pliant.wire.messages import MilestonePassed, MilestoneReached, Misbehave, Retire, StillHere, Welcome
+from pliant.wire.messages import (
+    GenerationEntered,
+    MilestonePassed,
+    MilestoneReached,
+    Misbehave,
+    Retire,
+    StillHere,
+    Welcome,
+)
 from pliant.wire.server_messages import (
     PlaceSlots,
     ServerAddress,
@@ -86,6 +95,18 @@ def test_whoever_comes_later_or_again_is_told_the_newest_placement(play):
     assert scene.server_hello("s1").sent == [ServerWelcome(10.0), newest]
 
 
+def test_a_server_that_missed_that_it_was_let_go_is_told_again(play):
+    scene = running(play, 2)
+    scene.registry.scale("j", servers=3)
+    scene.start_servers()
+    scene.fill()
+    scene.registry.scale("j", servers=2)
+    scene.fill()
+    assert scene.links["s3"].take(Retire)
+    scene.take(ServerDisconnected("s3"), link=scene.links["s3"])
+    assert scene.server_hello("s3").take(Retire)
+
+
 def test_without_the_strategy_there_are_no_servers(play):
     scene = play()
     assert scene.agent.sent == [StartWorker("w1")]
@@ -132,6 +153,19 @@ def test_a_server_that_dies_before_it_holds_anything(play):
     lose(scene, "s3", 1)
     assert scene.event("server_lost").message == "s3 is lost before it held anything: exit code 1"
     assert [message.worker for message in scene.started("server")] == ["s4"]
+
+
+def test_replacements_that_die_at_once_are_given_up_and_asked_for_again(play):
+    scene = running(play, 2)
+    for server in ("s2", "s3", "s4", "s5"):
+        lose(scene, server)
+    assert [message.worker for message in scene.started("server")] == ["s3", "s4", "s5"]
+    text = scene.event("servers_given_up").message
+    assert "the last 3 ended before they held anything (the end of s5.log says why)" in text
+    assert "pliant scale j --servers N" in text
+    assert scene.job.state == "running"
+    scene.registry.scale("j", servers=2)
+    assert [message.worker for message in scene.started("server")] == ["s6"]
 
 
 def test_servers_that_cannot_start_end_the_job(play):
@@ -199,6 +233,15 @@ def test_status(play):
     assert scene.job.status().servers[2].state == "leaving"
     scene.server_says("s1", ServerProgress(size_bytes=1, updates=9))
     assert scene.job.report().updates == 9
+
+
+def test_metrics(play):
+    scene = running(play, 2)
+    scene.server_says("s1", ServerProgress(size_bytes=5_000_000))
+    text = render(scene.registry)
+    assert 'pliant_job_servers{job="j",state="serving"} 2' in text
+    assert 'pliant_job_target_servers{job="j"} 2' in text
+    assert 'pliant_job_server_bytes{job="j",server="s1"} 5000000' in text
 
 
 # ---------------------------------------------------------------- slots that are lost
@@ -271,6 +314,22 @@ def test_all_workers_lost_takes_the_servers_along(play, tmp_path):
     assert scene.start_servers() == ["s3", "s4"]
     scene.start_workers()
     assert scene.placement("w2").slots[0].holders == ["s3", "s4"]
+
+
+def test_a_late_word_of_a_worker_that_was_sent_home_does_not_begin_the_job(play, tmp_path):
+    put_checkpoint(tmp_path, 5)
+    scene = running(play, 1, workers=2, checkpoints=str(tmp_path))
+    scene.commit("w1", 6)
+    lose(scene, "s1")
+    choose(scene)
+    scene.started("server")
+    scene.server_hello("s2")
+    scene.say("w2", GenerationEntered(1, 0, [0]))
+    assert not scene.job.servers.slots.begun
+    lose(scene, "s2")
+    assert scene.job.state != "failed"
+    scene.server_hello("s3")
+    assert scene.placement("s3").slots[0].holders == ["s3"]
 
 
 def test_lost_slots_while_the_job_stops(play):

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from pliant.control.links import REPLACED
 from pliant.wire.agent_messages import AgentHello, StartWorker, StopAgent, WorkerExited, WorkerStarted
 from pliant.wire.api import JobSpec, StreamItem
-from pliant.wire.codec import TO_AGENT, TO_WORKER, encode
+from pliant.wire.codec import TO_AGENT, TO_SERVER, TO_WORKER, encode
 from pliant.wire.messages import (
     FormGeneration,
     GenerationEntered,
@@ -26,6 +27,7 @@ from pliant.wire.messages import (
     WorkerHello,
     WorkerReady,
 )
+from pliant.wire.server_messages import PlaceSlots, ServerHello, ServerWelcome, SlotsFilled
 from pliant.wire.token import read_token
 
 _names = itertools.count()
@@ -124,13 +126,44 @@ def test_a_whole_job(shared, dial, name):
         item = msgspec.json.decode(events.recv(timeout=20), type=StreamItem)
 
 
-@pytest.mark.parametrize("path", ["/v1/workers", "/v1/agents", "/v1/events", "/v1/nope"])
+@pytest.mark.parametrize("path", ["/v1/workers", "/v1/servers", "/v1/agents", "/v1/events", "/v1/nope"])
 @pytest.mark.parametrize("token", ["wrong", ""])
 def test_upgrade_needs_the_token(dial, path, token):
     with pytest.raises(InvalidStatus) as caught:
         dial(path, token=token)
     assert caught.value.response.status_code == 401
     assert not caught.value.response.body
+
+
+def test_a_server_is_welcomed_placed_and_replaced_by_its_next_connection(shared, dial, name):
+    with shared.client() as client:
+        client.create_job(JobSpec(name, "t.py", strategy="parameter-server", min_servers=1))
+    hello = ServerHello(name, "s1", 9, "ipc:///s1")
+    server = dial("/v1/servers")
+    say(server, hello)
+    hear(server, ServerWelcome, TO_SERVER)
+    assert hear(server, PlaceSlots, TO_SERVER).slots[63].holders == ["s1"]
+    say(server, SlotsFilled(9, [1]))
+    assert "SlotsFilled of placement 9; the newest is 1" in hear(server, Refused, TO_SERVER).reason
+    again = dial("/v1/servers")
+    say(again, msgspec.structs.replace(hello, version=1))
+    hear(again, ServerWelcome, TO_SERVER)
+    assert hear(again, PlaceSlots, TO_SERVER).version == 1
+    assert closed(server)[0] == REPLACED
+    other = dial("/v1/servers")
+    say(other, ServerHello("nobody's", "s1", 9, "ipc:///s1"))
+    assert "knows no running job" in hear(other, Retire, TO_SERVER).reason
+    with shared.client() as client:
+        assert [server.server for server in client.job(name).servers] == ["s1"]
+        client.stop(name, now=True)
+    hear(again, Retire, TO_SERVER)
+
+
+def test_what_a_server_says_first_is_its_hello(dial):
+    server = dial("/v1/servers")
+    say(server, SlotsFilled(1, [0]))
+    assert "the first message must be ServerHello" in hear(server, Refused, TO_SERVER).reason
+    assert closed(server)[0] == 1008
 
 
 def test_stream_of_an_unknown_job(dial):

@@ -153,6 +153,8 @@ class Job(JobRecords):
         if self._stopping:
             self.event("state_lost", why)
         self.handle(ev.StateLost(why))
+        if not self.over and not self.membership.finding:  # nobody had begun with it
+            self.servers.go_on()
 
     def look_for_state(self) -> None:
         """Have the checkpoint chosen that the job goes on from, if it needs one and nobody can write a newer one.

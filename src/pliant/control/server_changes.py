@@ -135,7 +135,8 @@ class ServerChanges:
         fewest = min(len(place.holders) for place in places)
         each = "1 copy" if fewest == 1 else f"{fewest} copies"
         why = f" (--copies {copies} needs as many servers)" if fewest < copies else ""
-        text = f"{', '.join(serving)} hold the slots: {_count(len(serving))}, {each} of each{why}"
+        verb = "holds" if len(serving) == 1 else "hold"
+        text = f"{', '.join(serving)} {verb} the slots: {_count(len(serving))}, {each} of each{why}"
         self._log.record("servers_founded", text, step=self._progress.step)
 
     def _joined(

@@ -41,10 +41,12 @@ def server_connected(job: Job, hello: ServerHello, link: Link) -> ServerRecord |
     record.attach(link, greeting=ServerWelcome(job.spec.patience_s))
     if record.slow != 1.0:
         record.send(Misbehave(slow=record.slow))
-    if not record.retired:
-        job.servers.tell(record)
-        job.servers.changes.readied(record.server, now_s=job.now_s())
-        job.servers.handle(ev.ServerReadied(record.server))
+    if record.retired:  # said before, perhaps by a coordinator that died before it arrived
+        record.send(Retire("others hold its slots"))
+        return record
+    job.servers.tell(record)
+    job.servers.changes.readied(record.server, now_s=job.now_s())
+    job.servers.handle(ev.ServerReadied(record.server))
     return record
 
 

@@ -19,6 +19,7 @@ from pliant.ids import ServerId, WorkerId
 from pliant.membership import slots_events as ev
 from pliant.membership.events import Outcome
 from pliant.membership.slots_state import JobSlots
+from pliant.membership.target_plan import MAX_EARLY_DEATHS
 from pliant.wire.agent_messages import StartWorker
 from pliant.wire.api import JobSpec, ServerStatus
 from pliant.wire.messages import Retire
@@ -160,7 +161,15 @@ class Servers:
             return
         if not record.retired:
             self.changes.lost(record.server, how, places=self.slots.places, now_s=self._job.now_s())
+        halted = self.slots.starting_halted
         self.handle(ev.ServerGone(record.server))
+        if self.slots.starting_halted and not halted and not self._job.over:
+            self._job.event(
+                "servers_given_up",
+                f"no more servers are started, as the last {MAX_EARLY_DEATHS} ended before they held anything (the end "
+                f"of {record.name}.log says why); the job goes on with those that are there, and `pliant scale "
+                f"{self._job.spec.name} --servers N` tries again",
+            )
 
     def expel(self, record: ServerRecord, why: str) -> None:
         """A server that hangs counts as lost; should it wake up, it is to leave."""

@@ -187,7 +187,8 @@ def _entered(job: Job, record: WorkerRecord, message: GenerationEntered) -> None
         record.worker, message, is_leaving=lambda worker: job.workers[worker].leaving, now_s=job.now_s()
     )
     record.entered = True
-    job.servers.job_begun()
+    if job.changes.current is not None:  # else it is late: all have been sent home since
+        job.servers.job_begun()
     if job.publications.orders:
         job.tell_orders()
     job.handle(ev.WorkerEntered(record.worker, Generation(message.generation)))

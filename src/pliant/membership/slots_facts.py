@@ -85,9 +85,10 @@ class SlotsFacts:
 
     @property
     def settled(self) -> bool:
-        """As many servers hold slots as are wanted, each slot is where it should be, and nobody has to go."""
+        """As many servers hold slots as are wanted or can be had, each slot is where it should be, nobody has to go."""
         live = [record for record in self._servers.values() if record.live]
-        there = bool(self._slots) and len(live) == self.wanted and all(record.ready for record in live)
+        complete = len(live) == self.wanted or self.starting_halted
+        there = bool(self._slots) and complete and all(record.ready for record in live)
         return there and all(
             slot.holders == goal and not slot.filling for slot, goal in zip(self._slots, self._goal, strict=True)
         )
