@@ -20,6 +20,8 @@ def obey_args(spec: WorkerSpec) -> None:
                 os.write(1, value.encode() + b"\n")
             case "complain":
                 print(value, file=sys.stderr)
+            case "role":
+                print(f"{spec.worker} is a {spec.role}")
             case "environment":
                 print(f"{value}={os.environ.get(value)}")
             case "modules":

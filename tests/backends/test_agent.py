@@ -70,6 +70,16 @@ def test_worker_logs_line_by_line_and_its_exit_code_is_reported(coordinator, sta
     stop(coordinator, agent)
 
 
+def test_a_parameter_server_is_a_worker_with_another_role(coordinator, start_agent):
+    agent = start_agent("role=", "exit=3")
+    greet(coordinator)
+    coordinator.send(StartWorker("s1", "server"))
+    pid = coordinator.expect(WorkerStarted).pid
+    assert coordinator.expect(WorkerExited) == WorkerExited(worker="s1", pid=pid, exit_code=3)
+    assert log(coordinator, "s1") == "s1 is a server\n"
+    stop(coordinator, agent)
+
+
 def test_a_full_disk_silences_a_worker_but_does_not_end_it(coordinator, start_agent):
     directory = coordinator.home.job("j")
     directory.mkdir(parents=True)

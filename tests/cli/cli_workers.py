@@ -12,6 +12,7 @@ from pliant.wire.address import workers_url
 from pliant.wire.messages import (
     FormGeneration,
     GenerationEntered,
+    MilestoneReached,
     Retire,
     StepsCommitted,
     StopJob,
@@ -71,6 +72,8 @@ class FakeTrainer:
         while step < self._steps() and not self._retired.is_set():
             if self._stop.is_set() and "stubborn" not in words:
                 break
+            if "milestones" in words:
+                self.socket.send(MilestoneReached(step))
             time.sleep(STEP_S)
             self.socket.send(StepsCommitted(step, [time.monotonic()], [1.0 / (step + 1)], 0, 8 * (step + 1)))
             step += 1

@@ -139,6 +139,26 @@ def test_workers_plan_and_rules_can_be_others(home, script, tmp_path):
     assert resume(home, "train", "--start", "3")[0].spec.start_workers == 3
 
 
+def test_the_strategy_may_be_another_one(home, script):
+    start_once(home, script)
+    leave_checkpoint(home.job("train") / "checkpoints")
+    assert resume(home, "train")[0].spec.strategy == "all-reduce"
+    spec = resume(home, "train", "--strategy", "parameter-server", "--servers", "2:3")[0].spec
+    assert (spec.strategy, spec.min_servers, spec.max_servers, spec.copies) == ("parameter-server", 2, 3, 2)
+    with pytest.raises(ConfigError, match="the strategy all-reduce has no servers"):
+        resume(home, "train", "--servers", "2:3")
+
+
+def test_servers_and_copies_stay_as_they_were(home, script):
+    start_once(home, script, strategy="parameter-server", min_servers=2, max_servers=3, copies=1)
+    leave_checkpoint(home.job("train") / "checkpoints")
+    spec = resume(home, "train")[0].spec
+    assert (spec.strategy, spec.min_servers, spec.max_servers, spec.copies) == ("parameter-server", 2, 3, 1)
+    spec = resume(home, "train", "--copies", "2")[0].spec
+    assert (spec.min_servers, spec.max_servers, spec.copies) == (2, 3, 2)
+    assert resume(home, "train", "--strategy", "all-reduce")[0].spec.strategy == "all-reduce"
+
+
 def test_all_problems_at_once(home, script):
     start_once(home, script)
     script.unlink()

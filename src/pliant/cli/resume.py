@@ -26,6 +26,7 @@ from pliant.cli.run_options import (
     whole_number,
     worker_bounds,
 )
+from pliant.cli.server_options import ServerOptions, add_server_options, check_server_options
 from pliant.cli.watch import watch
 from pliant.config import Home, home_dir
 from pliant.dashboard.words import is_over
@@ -73,7 +74,8 @@ def _status(client: Client, name: str) -> JobStatus | None:
 
 def _follow(home: Home, client: Client, status: JobStatus, given: argparse.Namespace) -> int:
     """The job lives: its coordinator has taken it up, or it never stopped. Show it to its end, as it is."""
-    if any((given.workers, given.start, given.plan, given.checkpoint_every, given.keep, given.patience)):
+    numbers = (given.workers, given.start, given.servers, given.copies, given.checkpoint_every, given.keep)
+    if any((*numbers, given.plan, given.patience, given.strategy)):
         note(f"warning: job {status.name} lives, so it keeps its options; `pliant scale` changes its number of workers")
     note(f"job {status.name} goes on by itself ({status.state}, step {status.step}): following it")
     watch(home, status.name, as_json=False)
@@ -127,10 +129,11 @@ def _changed(old: JobSpec, given: argparse.Namespace, problems: list[str]) -> Jo
     if given.workers is not None or given.start is not None:
         text = given.workers if given.workers is not None else f"{low}:{high}"
         low, high, start = worker_bounds(text, given.start, problems)
+    before = ServerOptions(old.strategy, old.min_servers, old.max_servers, old.copies)
+    servers = check_server_options(given, problems, before=before)
     plan, plan_problems = list[PlanEvent](), list[str]()
     if given.plan is not None:
-        servers = (old.min_servers, old.max_servers) if old.strategy == "parameter-server" else None
-        plan, plan_problems = read_plan(given.plan, bounds=(low, high), servers=servers)
+        plan, plan_problems = read_plan(given.plan, bounds=(low, high), servers=servers.bounds)
     problems += plan_problems
     if given.report is not None:
         problems += report_problems(given.report)
@@ -152,6 +155,10 @@ def _changed(old: JobSpec, given: argparse.Namespace, problems: list[str]) -> Jo
         checkpoint_every=every,
         keep=keep,
         patience_s=patience_s,
+        strategy=servers.strategy,
+        min_servers=servers.low,
+        max_servers=servers.high,
+        copies=servers.copies,
     )
 
 
@@ -166,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     add("name", help="name of the job")
     add("--workers", metavar="MIN:MAX", help="bounds of the number of workers; 3 means 3:3")
     add("--start", metavar="K", help="workers at the start (with --workers, default: MIN)")
+    add_server_options(parser, resuming=True)
     add("--plan", metavar="FILE", type=Path, help="TOML file with [[event]] tables (default: no plan)")
     add("--checkpoint-every", metavar="N", help="a checkpoint before every Nth step; 0: only when it is stopped")
     add("--keep", metavar="K", help="keep the newest K checkpoints")

@@ -31,9 +31,17 @@ class ServerOptions:
         return (self.low, self.high) if self.strategy == "parameter-server" else None
 
 
-def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """Numbers are taken as text, so that all that is wrong can be told at once."""
+def add_server_options(parser: argparse.ArgumentParser, *, resuming: bool = False) -> None:
+    """Numbers are taken as text, so that all that is wrong can be told at once.
+
+    ``resuming``: what is not given stays as it was.
+    """
     add = parser.add_argument
+    if resuming:
+        add("--strategy", metavar="|".join(STRATEGIES), help="another one than before; the weights are the same")
+        add("--servers", metavar="MIN:MAX", help="with parameter-server: bounds of the number of servers")
+        add("--copies", metavar="1|2", help="with parameter-server: servers that hold each slot")
+        return
     add(
         "--strategy",
         metavar="|".join(STRATEGIES),
@@ -49,9 +57,19 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     add("--copies", metavar="1|2", help="with parameter-server: servers that hold each slot (default: 2)")
 
 
-def check_server_options(given: argparse.Namespace, problems: list[str]) -> ServerOptions:
-    """The options; something harmless where they are wrong, so that the other checks can go on."""
-    strategy = next((name for name in STRATEGIES if name == given.strategy), None)
+def check_server_options(
+    given: argparse.Namespace, problems: list[str], *, before: ServerOptions | None = None
+) -> ServerOptions:
+    """The options; something harmless where they are wrong, so that the other checks can go on.
+
+    Args:
+        given: parsed arguments.
+        problems: takes what is wrong.
+        before: what holds where nothing is given.
+    """
+    before = ServerOptions() if before is None else before
+    wanted = before.strategy if given.strategy is None else given.strategy
+    strategy = next((name for name in STRATEGIES if name == wanted), None)
     if strategy is None:
         near = get_close_matches(given.strategy, STRATEGIES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"use {' or '.join(STRATEGIES)}"
@@ -63,9 +81,8 @@ def check_server_options(given: argparse.Namespace, problems: list[str]) -> Serv
                 hint = "add --strategy parameter-server, or leave it out"
                 problems.append(problem(f"{option} {value}: the strategy all-reduce has no servers", hint))
         return ServerOptions()
-    defaults = ServerOptions(strategy)
-    low, high = (defaults.low, defaults.high) if given.servers is None else _bounds(given.servers, problems)
-    copies = defaults.copies
+    low, high = (before.low, before.high) if given.servers is None else _bounds(given.servers, problems)
+    copies = before.copies
     if given.copies is not None:
         if given.copies in ("1", "2"):
             copies = int(given.copies)

@@ -16,7 +16,8 @@ AGENT = "pliant.backends.agent"
 class ElasticJob(WatchedJob):
     """One running job, and everything that can happen to it.
 
-    Workers are named ``"w1"``, ``"w2"``, ... in the order in which they were started; a name is never used again.
+    Workers are named ``"w1"``, ``"w2"``, ... in the order in which they were started, parameter servers ``"s1"``,
+    ``"s2"``, ...; a name is never used again. What is said here of workers goes for servers as well, except for ranks.
     """
 
     def kill(self, *workers: str, rank: int | None = None) -> list[str]:
@@ -55,6 +56,10 @@ class ElasticJob(WatchedJob):
         One worker less is wanted from then on, but never fewer than the minimum: then a replacement comes first.
         """
         self._wait_gone(worker, self.signal(worker, signal.SIGTERM))
+
+    def scale_servers(self, servers: int) -> None:
+        """Ask for another number of parameter servers; returns at once. ``wait_servers`` waits until they are there."""
+        self.lab.ask(lambda client: client.scale(self.name, servers=servers))
 
     def scale(self, workers: int) -> None:
         """Ask for another number of workers; returns at once. ``wait_workers`` waits until they are there."""
@@ -95,15 +100,13 @@ class ElasticJob(WatchedJob):
         return agents[0]
 
     def signal(self, worker: str, number: int) -> int:
-        """Send any signal to a worker's process; returns its pid."""
-        pid = self.worker(worker).pid
-        if pid is None:
-            raise AssertionError(f"{worker} has no process")
+        """Send any signal to a worker's or server's process; returns its pid."""
+        pid = self.process_of(worker)
         os.kill(pid, number)
         return pid
 
     def _misbehave(self, asked: MisbehaveRequest) -> None:
-        self.worker(asked.worker)  # it has to be there
+        self.process_of(asked.worker)  # it has to be there
         self.lab.ask(lambda client: client.misbehave(self.name, asked))
 
     def _named(self, workers: tuple[str, ...], rank: int | None) -> list[str]:
@@ -122,6 +125,8 @@ class ElasticJob(WatchedJob):
 
         def known() -> bool:
             status = self.status()
-            return status is None or worker not in {each.worker for each in status.workers}
+            if status is None:
+                return True
+            return worker not in {*(each.worker for each in status.workers), *(each.server for each in status.servers)}
 
         wait_until(known, f"the coordinator knows that {worker} is gone", deadline_s=self.lab.deadline_s)

@@ -15,7 +15,7 @@ from pliant.testing.launch import Launch, pliant
 from pliant.testing.processes import processes_with
 from pliant.testing.result import Result
 from pliant.testing.waiting import wait_until
-from pliant.wire.api import Event, JobStatus, Report, WorkerStatus
+from pliant.wire.api import Event, JobStatus, Report, ServerStatus, WorkerStatus
 from pliant.wire.http import Client
 
 Value = TypeVar("Value")
@@ -141,6 +141,26 @@ class WatchedJob:
     def worker(self, name: str) -> WorkerStatus:
         """Wait until this worker has a process; returns its status."""
         return self.wait(lambda s: next((w for w in s.workers if w.worker == name and w.pid), None), f"{name} is there")
+
+    def wait_servers(self, count: int) -> list[ServerStatus]:
+        """Wait until exactly ``count`` parameter servers have all that they should hold, and no other exists."""
+
+        def look(status: JobStatus) -> list[ServerStatus] | None:
+            servers = status.servers
+            serving = all(server.state == "serving" for server in servers)
+            return servers if len(servers) == count == status.target_servers and serving else None
+
+        return self.wait(look, f"{count} servers serve")
+
+    def process_of(self, name: str) -> int:
+        """Wait until this worker or parameter server has a process; returns its pid."""
+
+        def look(status: JobStatus) -> int | None:
+            pids = {worker.worker: worker.pid for worker in status.workers}
+            pids |= {server.server: server.pid for server in status.servers}
+            return pids.get(name)
+
+        return self.wait(look, f"{name} is there")
 
     # ------------------------------------------------------------ the end
 
