@@ -5,6 +5,7 @@
 #   make bench   measure, into benchmarks/results (QUICK=1: a short look)
 #   make bench-peers  beside plain DDP, torchrun, torchft and Ray Train (QUICK=1: one run of each)
 #   make bench-serving  beside LitServe, Ray Serve and bare FastAPI (QUICK=1: a short look)
+#   make bench-servers  parameter servers beside all-reduce, and beside plain tables of rows (QUICK=1: a short look)
 #   make storm   hundreds of kills, hangs and coordinator kills over one run (N=500)
 #   make format  let ruff rewrite the layout     make clean   remove what these left behind
 
@@ -18,7 +19,7 @@ READY := $(VENV)/.ready
 PEERS_VENV ?= .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 
-.PHONY: help setup demo demo-serve test bench bench-peers bench-serving storm lint format clean
+.PHONY: help setup demo demo-serve test bench bench-peers bench-serving bench-servers storm lint format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -50,6 +51,9 @@ bench-peers: $(PEERS_READY)
 
 bench-serving: $(PEERS_READY)
 	@$(PEERS_VENV)/bin/python -m benchmarks.serving $(if $(QUICK),--quick) $(SERVING_ARGS)
+
+bench-servers: $(READY)
+	@$(BIN)/python -m benchmarks.servers $(if $(QUICK),--quick) $(SERVERS_ARGS)
 
 storm: $(READY)
 	@$(BIN)/python -m benchmarks.storm $(if $(N),--faults $(N)) $(STORM_ARGS)

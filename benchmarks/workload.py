@@ -1,4 +1,4 @@
-"""What both systems train: the demo's GPT at 10.7 million parameters, an MLP of one million, on fixed random data."""
+"""What systems train: the demo's GPT at 10.7 million parameters, MLPs of one and ten million, on fixed random data."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from torch.utils.data import TensorDataset
 
 CONTEXT = 128
 FEATURES = 256
+WIDTHS = {"mlp": (768, 768, 256), "wide": (2048, 2048, 2048, 512)}
+"""Of the hidden layers."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,19 @@ class Workload:
 
 
 def build(name: str, *, samples: int, context: int = CONTEXT) -> Workload:
-    """``gpt`` or ``mlp``, with a dataset of ``samples``; the same bits on every call."""
+    """``gpt``, ``mlp`` or ``wide``, with a dataset of ``samples``; the same bits on every call."""
     torch.manual_seed(0)
     stream = torch.Generator().manual_seed(1)
     if name == "gpt":
         model: nn.Module = CharGPT(Size(width=384, layers=6, heads=6, context=context, dropout=0.0))
         text = torch.randint(len(ALPHABET), (samples, context + 1), generator=stream)
         return Workload(model, TensorDataset(text[:, :-1].contiguous(), text[:, 1:].contiguous()))
-    layers = [nn.Linear(FEATURES, 768), nn.ReLU(), nn.Linear(768, 768), nn.ReLU(), nn.Linear(768, 256), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.Linear(256, 10))
+    before = FEATURES
+    layers: list[nn.Module] = []
+    for width in WIDTHS[name]:
+        layers += [nn.Linear(before, width), nn.ReLU()]
+        before = width
+    model = nn.Sequential(*layers, nn.Linear(before, 10))
     x = torch.randn(samples, FEATURES, generator=stream)
     return Workload(model, TensorDataset(x, torch.randint(10, (samples,), generator=stream)))
 
@@ -44,7 +50,7 @@ def build(name: str, *, samples: int, context: int = CONTEXT) -> Workload:
 def workload_arguments() -> argparse.ArgumentParser:
     """The command line that both training scripts share."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", choices=("gpt", "mlp"), required=True)
+    parser.add_argument("--model", choices=("gpt", *WIDTHS), required=True)
     parser.add_argument("--shards", type=int, required=True, help="of the global batch")
     parser.add_argument("--per-shard", type=int, required=True, help="samples; of a GPT: windows of --context tokens")
     parser.add_argument("--context", type=int, default=CONTEXT, help="tokens of a window")
