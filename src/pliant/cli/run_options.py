@@ -111,12 +111,8 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         problems.append(_missing_script(script))
     name = given.name if given.name is not None else _default_name(script)
     if not _NAME.fullmatch(name):
-        problems.append(
-            problem(
-                f"--name {name!r} is not a job name",
-                "use up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit",
-            )
-        )
+        hint = "use up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        problems.append(problem(f"--name {name!r} is not a job name", hint))
     workers = f"1:{cores or len(os.sched_getaffinity(0))}" if given.workers is None else given.workers
     low, high, start = worker_bounds(workers, given.start, problems)
     threads = whole_number("--threads", given.threads, problems)
