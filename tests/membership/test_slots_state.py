@@ -275,13 +275,13 @@ def test_impossible_jobs_are_refused():
 histories = st.builds(SlotsHistory, st.integers(0, 2**32), nonsense=st.sampled_from([0.0, 0.3]))
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(histories, st.integers(1, 150))
 def test_any_history_keeps_the_rules(history, length):
     history.run(length)
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(histories, st.integers(1, 120))
 def test_a_job_left_in_peace_comes_to_rest_and_is_balanced(history, length):
     history.run(length)

@@ -229,6 +229,8 @@ class JobSlots(SlotsFacts):
         return sum(step(slot, goal) for slot, goal in zip(self._slots, self._goal, strict=True)) > 0
 
     def _repair(self, slot: Slot, goal: tuple[ServerId, ...]) -> bool:
+        if goal and slot.holders == goal and not slot.filling:
+            return False  # a goal has only live servers
         version = self.version + 1
         before, fills = slot.holders, dict(slot.filling)
         slot.holders = self._only_live(before)
