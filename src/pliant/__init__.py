@@ -10,17 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pliant.data.loader import Loader
+    from pliant.parallel.tables.embedding import Embedding
     from pliant.serving.replica.model import Model
     from pliant.training.job import Job, join
     from pliant.training.step import Step
+    from pliant.wire.tables import RowAdagrad, RowAdam, RowInit, RowSGD
 
-__all__ = ["Job", "Loader", "Model", "Step", "join"]
+__all__ = ["Embedding", "Job", "Loader", "Model", "RowAdagrad", "RowAdam", "RowInit", "RowSGD", "Step", "join"]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Embedding": "pliant.parallel.tables.embedding",
     "Job": "pliant.training.job",
     "Loader": "pliant.data.loader",
     "Model": "pliant.serving.replica.model",
+    "RowAdagrad": "pliant.wire.tables",
+    "RowAdam": "pliant.wire.tables",
+    "RowInit": "pliant.wire.tables",
+    "RowSGD": "pliant.wire.tables",
     "Step": "pliant.training.step",
     "join": "pliant.training.job",
 }

@@ -24,6 +24,10 @@ from pliant.parallel.partials import Collector, FlatCollector, ListCollector, Pa
 from pliant.parallel.pass_messages import Flags, Post, Pre, pack_bits, union_bits
 from pliant.parallel.reduce import Reduction, mean_factor, mean_loss
 from pliant.parallel.staging import Staging
+from pliant.parallel.tables.embedding import tables_in
+from pliant.parallel.tables.merge import RowGrads
+from pliant.parallel.tables.row_sums import RowSums
+from pliant.parallel.tables.update import update_rows
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class PassEngine:
         self._reduction: Reduction | None = None
         self._running: Future[None] | None = None
         self._exchange = BufferExchange(self.buffers, shards)
+        self._rows = RowSums(tables_in(models.values()), shards)
 
     @property
     def held(self) -> list[int]:
@@ -100,10 +105,12 @@ class PassEngine:
             for param in params:
                 param.grad = None
         self.buffers.begin()
+        self._rows.begin(number)
 
     def restart(self) -> None:
         """Forget all shards of the current pass."""
         self._current_partials().reset()
+        self._rows.restart()
         self._state.scales, self._state.losses = {}, {}
         self._reduction = None
 
@@ -136,6 +143,7 @@ class PassEngine:
         else:
             self._current_partials().take_leaf(shard)
         self.buffers.take(shard, scale)
+        self._rows.take(shard)
         self._state.scales[shard] = scale
         self._state.losses[shard] = loss
 
@@ -189,6 +197,7 @@ class PassEngine:
             if base is not None:
                 param.grad = base if param.grad is None else base.add_(param.grad)
         self._exchange.commit(result.factor)
+        self._update_rows(result)
 
     def warm(self) -> None:
         """Touch the memory that the first reduction will need (a newcomer, before it is admitted)."""
@@ -227,6 +236,14 @@ class PassEngine:
     def _place_means(self, result: PassResult) -> None:
         for index, param in enumerate(self._current_partials().layout.params):
             param.grad = self._mean(index) if result.present[index] else None
+
+    def _update_rows(self, result: PassResult) -> None:
+        """The tables' own optimizers, on the mean gradient of the pass's rows. Here: one worker has all of them."""
+        for name, table in self._rows.tables.items():
+            total = self._rows.nodes[0, self.shards][name]
+            mean = scaled(total.grads, result.factor, torch.empty_like(total.grads))
+            update_rows(table.store, RowGrads(total.ids, mean), step=self._state.number + 1)
+            table.step = self._state.number + 2
 
     def _use_parameters(self) -> None:
         named = trained(self._models)

@@ -13,6 +13,7 @@ from pliant.data.loader import Loader
 from pliant.data.streams import seed_streams
 from pliant.errors import ConfigError, UsageError
 from pliant.parallel.engine import PassEngine
+from pliant.parallel.tables.embedding import tables_in
 from pliant.training.allocator import keep_freed_memory
 from pliant.training.checkpoints import Checkpoints
 from pliant.training.crew import ambient_crew
@@ -140,6 +141,7 @@ class Job:
             if ended is not None:
                 return ended
         self.session.load_pending()
+        self._served_by()
         self.session.boundary()
         self._checkpoints.at_boundary()
         self._progress.flush()
@@ -265,6 +267,13 @@ class Job:
         """The parameter servers, if the job has any."""
         if self._served is None and self.session.crew.rules.strategy == "parameter-server":
             self._served = self.session.served = Served(self.session, self.session.crew.servers)
+        if self._served is None and self.session.crew.job_name:
+            tables = tables_in(item for item in self._tracked.values() if isinstance(item, nn.Module))
+            if tables:
+                raise ConfigError(
+                    f"the script has the tables {', '.join(tables)}, which parameter servers hold, and this job has "
+                    "none: start it with --strategy parameter-server"
+                )
         return self._served
 
     def _source(self, loader: Loader) -> Source:

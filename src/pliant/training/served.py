@@ -15,6 +15,7 @@ from torch import nn
 
 from pliant.errors import UsageError
 from pliant.parallel.servers.client import ServersClient
+from pliant.parallel.servers.client_work import PullWork
 from pliant.parallel.servers.conversation import Beginner
 from pliant.parallel.servers.frames import Frame
 from pliant.parallel.servers.served_engine import ServedEngine
@@ -39,6 +40,8 @@ class Served:
         optimizers = {name: item for name, item in tracked.items() if isinstance(item, torch.optim.Optimizer)}
         self._parameters = ServedParameters(self._models, optimizers)
         self._client = make_client(self.begin, check=session.check_end)
+        for table in self._parameters.tables.values():
+            table.source = self
         self._aside: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._internal = False
         for name, optimizer in optimizers.items():
@@ -49,7 +52,22 @@ class Served:
 
     def engine(self, shards: int) -> ServedEngine:
         """Of a loader with so many shards."""
-        return ServedEngine(self._models, shards, served=self._parameters, client=self._client)
+        return ServedEngine(self._models, shards, served=self._parameters, client=self._client, count=self._count)
+
+    def pull(self, table: str, ids: torch.Tensor) -> torch.Tensor:
+        """Rows of a table as they are now. Blocking. See :class:`pliant.parallel.tables.embedding.RowSource`."""
+        position, dim = self._session.position, self._parameters.tables[table].spec.dim
+        work = PullWork(table, ids, dim=dim, number=position.updates, step=position.passes + 1)
+        return self._client.ask(work).rows
+
+    def state(self, table: str) -> dict[str, torch.Tensor] | None:
+        """All of a table, for a checkpoint. Blocking."""
+        if not self._elsewhere:
+            return None
+        self._parameters.bring_state(self._client, self._session.position.updates)
+        found = self._parameters.tables[table].all_rows()
+        self._parameters.drop_state()
+        return found
 
     def begin(self, slots: Sequence[int]) -> tuple[int, dict[int, list[Frame]]] | None:
         """What slots begin with that no server has. Client's thread, while a pass is under way here."""
@@ -87,12 +105,10 @@ class Served:
         return hook
 
     def _step(self, name: str, optimizer: torch.optim.Optimizer) -> None:
-        session, position = self._session, self._session.position
+        session = self._session
         if self._parameters.has_gradients(name):
             mine = {slot for slot in range(SLOTS) if slot % max(1, session.size) == session.rank}
-            self._parameters.update(self._client, name, number=position.updates + 1, mine=mine)
-            position.updates += 1
-            self._parameters.drop_state()
+            self._count(lambda number: self._parameters.update(self._client, name, number=number, mine=mine))
         self._aside = [
             (param, param.grad)
             for group in optimizer.param_groups
@@ -101,6 +117,16 @@ class Served:
         ]
         for param, _ in self._aside:
             param.grad = None
+
+    def _count(self, update: Callable[[int], object]) -> None:
+        """Do the next update."""
+        position = self._session.position
+        first = position.updates == position.began_at
+        self._parameters.forget_dump()
+        update(position.updates + 1)
+        position.updates += 1
+        if first:
+            self._parameters.drop_state()
 
     def _after_step(self, *_: Any) -> None:
         aside, self._aside = self._aside, []

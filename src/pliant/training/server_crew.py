@@ -26,6 +26,7 @@ from pliant.parallel.servers.frames import Frame
 from pliant.parallel.servers.letters import AnyLetter, Letter
 from pliant.parallel.servers.pieces import SlotRanges
 from pliant.parallel.servers.slot_server import SlotServer
+from pliant.parallel.tables.embedding import tables_in
 from pliant.timeouts import Timeouts
 from pliant.training.crew import SoloCrew
 from pliant.training.session import JobStopped
@@ -85,7 +86,8 @@ class ServerCrew(SoloCrew):
             check_elementwise(name, optimizer)
         layout = Layout(trained(models))
         store = DenseStore(layout, ranges=SlotRanges(layout), optimizers=optimizers)
-        self._server = SlotServer(self.worker, _PostMail(self._post), store, layout=layout, report=self._filled)
+        tables = {name: table.store for name, table in tables_in(models.values()).items()}
+        self._server = SlotServer(self.worker, _PostMail(self._post), store, report=self._filled, tables=tables)
         self._start()
         self._serve(self._server, store)
 

@@ -11,13 +11,18 @@ from pliant.comm.tree import maximal_subtrees
 from pliant.parallel.layout import Layout, trained
 from pliant.parallel.partials import Partials, scaled
 from pliant.parallel.servers import letters as le
-from pliant.parallel.servers.client_work import PassWork
+from pliant.parallel.servers.client_work import PassWork, PullWork, RowUpdateWork
 from pliant.parallel.servers.conversation import Conversation
 from pliant.parallel.servers.dense_store import DenseStore
 from pliant.parallel.servers.pieces import SlotRanges
 from pliant.parallel.servers.served_parameters import ServedParameters
 from pliant.parallel.servers.slot_server import SlotServer
+from pliant.parallel.tables.embedding import Embedding
+from pliant.parallel.tables.merge import RowGrads
+from pliant.parallel.tables.row_sums import RowSums
+from pliant.parallel.tables.update import update_rows
 from pliant.wire.server_messages import SLOTS, PlaceSlots, ServerAddress, SlotPlace
+from pliant.wire.tables import RowAdagrad
 
 DECODE = msgspec.msgpack.Decoder(le.AnyLetter).decode
 ENCODE = msgspec.msgpack.Encoder().encode
@@ -25,10 +30,27 @@ AGAIN = 5_000
 """After so many ticks workers say again what has no answer, as they do after a while in real life."""
 
 
-def build(make_optimizer, seed=0):
-    """A small model, its optimizer and scheduler."""
+class Network(nn.Module):
+    """Dense layers, and perhaps a table beside them."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.dense = nn.Sequential(nn.Linear(12, 40), nn.Tanh(), nn.Linear(40, 30), nn.Tanh(), nn.Linear(30, 3))
+        self.table = Embedding("ids", 3, optimizer=RowAdagrad(lr=0.1)) if table else None
+
+    def forward(self, inputs, ids):
+        found = self.dense(inputs)
+        return found if self.table is None else found + self.table(ids).sum(dim=1)
+
+    @property
+    def tables(self):
+        return {} if self.table is None else {"ids": self.table}
+
+
+def build(make_optimizer, seed=0, table=False):
+    """A small model and its optimizer."""
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(12, 40), nn.Tanh(), nn.Linear(40, 30), nn.Tanh(), nn.Linear(30, 3))
+    model = Network(table)
     return model, make_optimizer(model.parameters())
 
 
@@ -36,8 +58,9 @@ def shard_gradients(model, step, shard):
     """A pure function of parameters, step and shard."""
     generator = torch.Generator().manual_seed(1000 * step + shard)
     inputs = torch.randn(4, 12, generator=generator)
+    ids = torch.randint(-40, 40, (4, 2), generator=generator)
     model.zero_grad()
-    model(inputs).square().mean().backward()
+    model(inputs, ids).square().mean().backward()
 
 
 class Net:
@@ -167,7 +190,10 @@ class Worker:
 
     def __init__(self, name, cluster, rank):
         self.name, self.cluster, self.rank = name, cluster, rank
-        self.model, self.optimizer = build(cluster.make_optimizer)
+        self.model, self.optimizer = build(cluster.make_optimizer, table=cluster.table)
+        self.rows = RowSums(self.model.tables, cluster.shards)
+        for table in self.model.tables.values():
+            table.source = self
         self.served = ServedParameters({"model": self.model}, {"optimizer": self.optimizer})
         self.partials = Partials(self.served.layout, cluster.shards)
         self.updates = 0
@@ -184,20 +210,38 @@ class Worker:
     def start_step(self, held, generation):
         """Compute, and begin to send."""
         self.partials.reset()
+        self.rows.begin(self.step)
         for shard in held:
             shard_gradients(self.model, self.step, shard)
             self.partials.take_leaf(shard)
+            self.rows.take(shard)
         self.partials.flatten()
         layout = self.served.layout
         hail = le.Hail(
             0, generation, self.step, self.rank, len(self.cluster.workers), self.cluster.shards, layout.fingerprint,
-            list(held), [1.0] * len(held),
+            list(held), [1.0] * len(held), list(self.rows.tables),
         )  # fmt: skip
         nodes = maximal_subtrees(held, self.cluster.shards)
         self.work = PassWork(
-            hail, nodes, self.partials, self.served.ranges, lambda: None, ready=[True] * len(layout.buckets)
+            hail,
+            nodes,
+            self.partials,
+            self.served.ranges,
+            lambda: None,
+            ready=[True] * len(layout.buckets),
+            rows=self.rows.nodes,
         )
         self.talk.begin_pass(self.work)
+
+    def pull(self, table, ids):
+        """Rows, as they are now."""
+        work = PullWork(table, ids, dim=3, number=self.updates, step=self.step + 1)
+        return self.ask(work).rows
+
+    def state(self, table):
+        """Of a table."""
+        self.served.bring_state(self, self.updates)
+        return self.model.tables[table].all_rows()
 
     def ask(self, work):
         """As a client's: letters travel until all answers are here."""
@@ -212,6 +256,9 @@ class Worker:
     def finish_step(self, clip):
         """The user's part after the inner loop."""
         self.talk.end_pass(self.work)
+        if self.rows.tables:
+            self.updates += 1
+            self.ask(RowUpdateWork(self.updates, self.step))
         self.served.place_gradients(self, self.step, [True] * len(self.served.layout.params))
         if clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), clip)
@@ -225,9 +272,12 @@ class Worker:
 class Cluster:
     """Runs steps on servers that come and go; see ``test_simulated.py``."""
 
-    def __init__(self, *, seed, make_optimizer, servers=3, workers=2, shards=5, copies=2, clip=0.0, twice=0.0):
+    def __init__(
+        self, *, seed, make_optimizer, servers=3, workers=2, shards=5, copies=2, clip=0.0, twice=0.0, table=False
+    ):
         self.net, self.dice = Net(seed), random.Random(seed + 1)
         self.make_optimizer, self.shards, self.clip, self.twice = make_optimizer, shards, clip, twice
+        self.table = table
         self.servers, self.reports, self.killed, self.generation = {}, [], 0, 1
         self.workers = []
         self.number = 0
@@ -242,11 +292,11 @@ class Cluster:
     def new_server(self):
         self.number += 1
         name = f"s{self.number}"
-        model, optimizer = build(self.make_optimizer, seed=77)  # whatever it is, it gets the workers' state
+        model, optimizer = build(self.make_optimizer, seed=77, table=self.table)  # it gets the workers' state
         layout = Layout(trained({"model": model}))
         store = DenseStore(layout, ranges=SlotRanges(layout), optimizers={"optimizer": optimizer})
         self.servers[name] = SlotServer(
-            name, Mail(self.net, name), store, layout=layout,
+            name, Mail(self.net, name), store, tables={key: table.store for key, table in model.tables.items()},
             report=lambda version, slots, name=name: self.reports.append((name, version, slots)),
         )  # fmt: skip
         return name
@@ -363,25 +413,37 @@ class Cluster:
                 worker.finish_step(self.clip)
         found = [parameters_of(worker.model) for worker in self.workers]
         assert all(each == found[0] for each in found)
-        return found[0]
+        return [*found[0], *(rows_of(self.workers[0].state(name)) for name in self.workers[0].model.tables)]
 
 
 def parameters_of(model):
     return [param.detach().numpy().tobytes() for param in model.parameters()]
 
 
-def undisturbed(*, make_optimizer, steps, shards=5, clip=0.0):
+def rows_of(state):
+    """All of a table."""
+    return b"".join(state[key].numpy().tobytes() for key in sorted(state))
+
+
+def undisturbed(*, make_optimizer, steps, shards=5, clip=0.0, table=False):
     """What one process computes by itself, in the shards' tree."""
-    model, optimizer = build(make_optimizer)
+    model, optimizer = build(make_optimizer, table=table)
+    rows = RowSums(model.tables, shards)
     partials = Partials(Layout(trained({"model": model})), shards)
     for step in range(steps):
         partials.reset()
+        rows.begin(step)
         for shard in range(shards):
             shard_gradients(model, step, shard)
             partials.take_leaf(shard)
+            rows.take(shard)
+        for name, each in model.tables.items():
+            total = rows.nodes[0, shards][name]
+            mean = scaled(total.grads, 1.0 / shards, torch.empty_like(total.grads))
+            update_rows(each.store, RowGrads(total.ids, mean), step=step + 1)
         for param, total in zip(model.parameters(), partials.lists[0, shards], strict=True):
             param.grad = scaled(total, 1.0 / shards, torch.empty_like(total))
         if clip:
             nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
-    return parameters_of(model)
+    return [*parameters_of(model), *(rows_of(each.all_rows()) for each in model.tables.values())]

@@ -19,10 +19,11 @@ def alone():
     """The right bits, by optimizer and clipping."""
     known = {}
 
-    def get(name, clip):
-        if (name, clip) not in known:
-            known[name, clip] = undisturbed(make_optimizer=OPTIMIZERS[name], steps=STEPS, clip=clip)
-        return known[name, clip]
+    def get(name, clip=0.0, *, table=False):
+        key = name, clip, table
+        if key not in known:
+            known[key] = undisturbed(make_optimizer=OPTIMIZERS[name], steps=STEPS, clip=clip, table=table)
+        return known[key]
 
     return get
 
@@ -30,19 +31,27 @@ def alone():
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_same_bits_as_one_process(name, alone):
     cluster = Cluster(seed=1, make_optimizer=OPTIMIZERS[name])
-    assert cluster.train(STEPS) == alone(name, 0.0)
+    assert cluster.train(STEPS) == alone(name)
 
 
 @pytest.mark.parametrize(("servers", "workers"), [(1, 1), (1, 3), (4, 1), (5, 4)])
 def test_any_number_of_servers_and_workers(servers, workers, alone):
     cluster = Cluster(seed=2, make_optimizer=OPTIMIZERS["adamw"], servers=servers, workers=workers)
-    assert cluster.train(STEPS) == alone("adamw", 0.0)
+    assert cluster.train(STEPS) == alone("adamw")
 
 
 def test_clipping_by_the_norm_of_all_gradients(alone):
     cluster = Cluster(seed=3, make_optimizer=OPTIMIZERS["momentum"], clip=0.1, twice=0.05)
     assert cluster.train(STEPS) == alone("momentum", 0.1)
-    assert alone("momentum", 0.1) != alone("momentum", 0.0)
+    assert alone("momentum", 0.1) != alone("momentum")
+
+
+@pytest.mark.parametrize(("servers", "workers"), [(1, 1), (3, 2)])
+def test_a_table_beside_dense_layers(servers, workers, alone):
+    cluster = Cluster(seed=4, make_optimizer=OPTIMIZERS["adamw"], servers=servers, workers=workers, table=True)
+    found, wanted = cluster.train(STEPS), alone("adamw", table=True)
+    assert found == wanted
+    assert len(wanted[-1]) > 50 * (8 + 3 * 4)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -51,10 +60,10 @@ def test_servers_die_join_and_hand_over(seed, alone):
     clip = dice.choice([0.0, 0.1])
     cluster = Cluster(
         seed=seed, make_optimizer=OPTIMIZERS["adamw"], servers=dice.randint(2, 4), workers=dice.randint(1, 3),
-        clip=clip, twice=dice.choice([0.0, 0.02]),
+        clip=clip, twice=dice.choice([0.0, 0.02]), table=seed % 2 == 0,
     )  # fmt: skip
     for _ in range(8):
         event = dice.choice([cluster.kill_one, cluster.add_one, cluster.move_some])
         cluster.events.setdefault(dice.randint(1, 6000), []).append(event)
-    assert cluster.train(STEPS) == alone("adamw", clip)
+    assert cluster.train(STEPS) == alone("adamw", clip, table=seed % 2 == 0)
     assert not cluster.coordinator.lost_slots

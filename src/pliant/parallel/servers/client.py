@@ -68,6 +68,10 @@ class ServersClient:
         work.ready[bucket] = True
         self._post.wake()
 
+    def look(self) -> None:
+        """More of the pass is ready."""
+        self._post.wake()
+
     def end_pass(self, work: PassWork) -> None:
         """Its sums may change from here on: nothing of it is sent any more."""
         with self._changed:

@@ -6,8 +6,9 @@ again when a placement changes, a connection was lost or an answer is late, so a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Protocol
 
 import msgspec
@@ -19,9 +20,13 @@ from pliant.parallel.partials import Partials
 from pliant.parallel.servers import letters as le
 from pliant.parallel.servers.frames import Frame, FrameReader, value_of
 from pliant.parallel.servers.pieces import SlotRanges
+from pliant.parallel.servers.row_frames import in_slots, row_frames
 from pliant.parallel.servers.slot_state import SlotState
+from pliant.parallel.tables.merge import RowGrads
+from pliant.parallel.tables.slots import slot_of
 from pliant.wire.server_messages import SLOTS
 
+_tickets = count()
 Say = Callable[[le.Letter, Sequence[Frame]], None]
 
 
@@ -50,8 +55,10 @@ class PassWork:
     ranges: SlotRanges
     on_complete: Callable[[], None]
     ready: list[bool]
+    rows: Mapping[Node, Mapping[str, RowGrads]] | None = None
+    """Partial sums of the tables' rows; None: not known yet."""
     said: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
-    """By server: (bucket, slot) that it was sent; it is there from the Hail on."""
+    """By server: (bucket, slot) that it was sent, tables after the buckets; it is there from the Hail on."""
     pending: set[int] = field(default_factory=lambda: set(range(SLOTS)))
 
     def say_to(self, server: str, slots: Iterable[int], say: Say, *, version: int) -> None:
@@ -72,6 +79,11 @@ class PassWork:
             if here:
                 self._say_bucket(bucket, here, say, version=version)
                 said.update((bucket, slot) for slot in here)
+        for index, table in enumerate([] if self.rows is None else self.hail.tables, start=len(self.ready)):
+            here = sorted(slot for slot in wanted if (index, slot) not in said)
+            if here:
+                self._say_rows(table, here, say, version=version)
+                said.update((index, slot) for slot in here)
 
     def complete(self, letter: le.Complete) -> None:
         """A server says that slots are complete."""
@@ -93,6 +105,16 @@ class PassWork:
                 frames.append(as_bytes(flat[bounds[first].start : bounds[stop - 1].stop].clone()))
         hail = self.hail
         say(le.Part(version, hail.generation, hail.pass_number, hail.rank, bucket, runs), frames)
+
+    def _say_rows(self, table: str, slots: list[int], say: Say, *, version: int) -> None:
+        assert self.rows is not None
+        frames: list[Frame] = []
+        for node in self.nodes:
+            rows = self.rows[node][table]
+            inside = in_slots(rows.ids, slots)
+            frames += row_frames(RowGrads(rows.ids[inside], rows.grads[inside]))
+        hail, runs = self.hail, le.runs_of(slots)
+        say(le.RowPart(version, hail.generation, hail.pass_number, hail.rank, table, runs), frames)
 
 
 @dataclass
@@ -140,6 +162,54 @@ class UpdateWork:
 
 
 @dataclass
+class RowUpdateWork:
+    """The tables' rows of a pass are to be updated."""
+
+    number: int
+    pass_number: int
+    pending: set[int] = field(default_factory=lambda: set(range(SLOTS)))
+
+    def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
+        """See :class:`Work`."""
+        wanted = le.runs_of(slots)
+        say(le.Update(version, self.number, self.pass_number, optimizer="", present=b"", wanted=wanted), ())
+
+    def take(self, letter: le.Letter, reader: FrameReader) -> bool:
+        """See :class:`Work`."""
+        if not isinstance(letter, le.Done) or letter.number != self.number:
+            return False
+        self.pending.difference_update(le.slots_in(letter.runs))
+        return True
+
+
+class PullWork:
+    """Rows of rising ids, into ``rows``."""
+
+    def __init__(self, table: str, ids: torch.Tensor, *, dim: int, number: int, step: int) -> None:
+        self.rows = torch.empty(len(ids), dim)
+        self.pending = set(slot_of(ids.numpy()).tolist())
+        self._table, self._ids, self._number, self._step = table, ids, number, step
+        self._ticket = next(_tickets)
+
+    def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
+        """See :class:`Work`."""
+        ids = self._ids[in_slots(self._ids, slots)]
+        letter = le.Pull(version, self._ticket, self._number, self._step, self._table, le.runs_of(slots))
+        say(letter, [as_bytes(ids)])
+
+    def take(self, letter: le.Letter, reader: FrameReader) -> bool:
+        """See :class:`Work`."""
+        if not isinstance(letter, le.Rows) or letter.ticket != self._ticket:
+            return False
+        slots = self.pending.intersection(le.slots_in(letter.runs))
+        inside = torch.nonzero(in_slots(self._ids, le.slots_in(letter.runs)))[:, 0]
+        rows = reader.tensor(torch.float32, len(inside) * self.rows.shape[1])
+        self.rows.index_copy_(0, inside, rows.view(len(inside), -1))
+        self.pending -= slots
+        return True
+
+
+@dataclass
 class LookWork:
     """The mean gradient of a pass, into ``flats``."""
 
@@ -166,6 +236,8 @@ class DumpWork:
 
     number: int
     states: dict[int, SlotState] = field(default_factory=dict)
+    tables: dict[int, dict[str, dict[str, torch.Tensor]]] = field(default_factory=dict)
+    """By slot and table: its rows (:mod:`pliant.parallel.tables.snapshot`)."""
     pending: set[int] = field(default_factory=lambda: set(range(SLOTS)))
 
     def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
@@ -178,7 +250,8 @@ class DumpWork:
             return False
         if letter.slot in self.pending:
             value: Any = value_of(list(reader.rest()))
-            self.states[letter.slot] = SlotState.from_plain(value)
+            self.states[letter.slot] = SlotState.from_plain(value["dense"])
+            self.tables[letter.slot] = {name: each["rows"] for name, each in value["tables"].items()}
             self.pending.discard(letter.slot)
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pliant.errors import ProtocolError
 from pliant.parallel.servers import letters as le
 from pliant.parallel.servers.frames import Frame, FrameReader, frames_of, value_of
 from pliant.parallel.servers.holdings import Holdings, flats_as_frames
@@ -40,7 +41,7 @@ class Filling:
         record = state.slots.get(letter.slot)
         if record is None or record.role != "primary" or record.number != BLANK:
             return
-        self._holdings.store.install(letter.slot, SlotState.from_plain(value_of(frames)))
+        self._install(letter.slot, frames)
         state.begun(letter.slot, number=letter.number)
         self.fill([(letter.slot, server) for server in copies])
 
@@ -58,14 +59,13 @@ class Filling:
         holdings = self._holdings
         verdict = holdings.state.on_snapshot(sender, letter.slot, number=letter.number, pass_number=letter.pass_number)
         if verdict == "take":
-            self._install(letter, FrameReader(frames))
+            self._install_snapshot(letter, FrameReader(frames))
         if verdict != "ignore":
             holdings.mail.answer(sender, le.GotSlots(letter.version, [letter.slot]))
 
-    def _install(self, letter: le.Snapshot, reader: FrameReader) -> None:
+    def _install_snapshot(self, letter: le.Snapshot, reader: FrameReader) -> None:
         holdings = self._holdings
-        state_frames = reader.take(letter.state_frames)
-        holdings.store.install(letter.slot, SlotState.from_plain(value_of(state_frames)))
+        self._install(letter.slot, reader.take(letter.state_frames))
         if letter.pass_number != BLANK:
             for mine, theirs in zip(
                 holdings.gradient(letter.slot), holdings.read_slot(reader, letter.slot), strict=True
@@ -112,5 +112,12 @@ class Filling:
 
     def _slot_frames(self, slot: int) -> list[Frame]:
         """The slot's state, copied: the next update may come before the letter has left."""
-        value: Any = self._holdings.store.snapshot(slot).plain()
+        value = {"dense": self._holdings.store.snapshot(slot).plain(), "tables": self._holdings.rows.snapshot(slot)}
         return [bytes(frame) for frame in frames_of(value)[0]]
+
+    def _install(self, slot: int, frames: Sequence[memoryview]) -> None:
+        value: Any = value_of(frames)
+        if not isinstance(value, dict) or value.keys() != {"dense", "tables"}:
+            raise ProtocolError(f"what came as the state of slot {slot} is none")
+        self._holdings.store.install(slot, SlotState.from_plain(value["dense"]))
+        self._holdings.rows.install(slot, value["tables"])

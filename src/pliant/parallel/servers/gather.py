@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -21,7 +21,7 @@ class Gather:
     def __init__(self, generation: int, pass_number: int, *, size: int, shards: int) -> None:
         self.generation, self.pass_number, self.size = generation, pass_number, size
         self.workers: dict[int, str] = {}
-        self._shards = shards
+        self.shards = shards
         self._nodes: dict[int, list[Node]] = {}
         self._scales: dict[int, float] = {}
         self._parts: dict[Place, dict[Node, torch.Tensor]] = {}
@@ -43,20 +43,24 @@ class Gather:
             ProtocolError: The members do not hold each shard once.
         """
         self.workers[rank] = worker
-        self._nodes[rank] = maximal_subtrees(held, self._shards)
+        self._nodes[rank] = maximal_subtrees(held, self.shards)
         self._scales.update(zip(held, scales, strict=True))
         if len(self._nodes) < self.size:
             return
         counted = sum(stop - start for nodes in self._nodes.values() for start, stop in nodes)
-        if counted != self._shards or sorted(self._scales) != list(range(self._shards)):
-            raise ProtocolError(f"the workers hold shards {sorted(self._scales)} of {self._shards}, {counted} in all")
+        if counted != self.shards or sorted(self._scales) != list(range(self.shards)):
+            raise ProtocolError(f"the workers hold shards {sorted(self._scales)} of {self.shards}, {counted} in all")
         self._expected = sum(len(nodes) for nodes in self._nodes.values())
-        self.factor = mean_factor(self._scales, self._shards)
+        self.factor = mean_factor(self._scales, self.shards)
 
     @property
     def ready(self) -> bool:
         """All members have said what they send."""
         return self._expected > 0
+
+    def covers(self, parts: Collection[Node]) -> bool:
+        """These are the partial sums of all members."""
+        return 0 < self._expected <= len(parts)
 
     def nodes(self, rank: int) -> list[Node]:
         """What that member sends of each bucket."""
@@ -68,10 +72,10 @@ class Gather:
 
     def fold(self, place: Place, out: torch.Tensor) -> bool:
         """Write the mean to ``out`` (1-d, of the place's size) if all partial sums of this place are here."""
-        parts: Mapping[Node, torch.Tensor] = self._parts.get(place, {})
-        if not self._expected or len(parts) < self._expected:
+        parts = self._parts.get(place, {})
+        if not self.covers(parts):
             return False
-        scaled(fold(parts, self._shards, torch.add), self.factor, out)
+        scaled(fold(parts, self.shards, torch.add), self.factor, out)
         del self._parts[place]
         return True
 

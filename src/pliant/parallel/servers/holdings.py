@@ -11,13 +11,14 @@ from pliant.parallel.servers.dense_store import DenseStore
 from pliant.parallel.servers.frames import Frame, FrameReader
 from pliant.parallel.servers.mail import Mail
 from pliant.parallel.servers.replica_state import ReplicaState
+from pliant.parallel.servers.row_passes import RowPasses
 
 
 class Holdings:
     """One server's."""
 
-    def __init__(self, state: ReplicaState, mail: Mail, store: DenseStore, *, layout: Layout) -> None:
-        self.state, self.mail, self.store, self.layout = state, mail, store, layout
+    def __init__(self, state: ReplicaState, mail: Mail, store: DenseStore, *, layout: Layout, rows: RowPasses) -> None:
+        self.state, self.mail, self.store, self.layout, self.rows = state, mail, store, layout, rows
         self.ranges = store.ranges
         self._grads: dict[int, list[torch.Tensor]] = {}
 
@@ -34,6 +35,7 @@ class Holdings:
         """This server holds the slot no longer."""
         self._grads.pop(slot, None)
         self.store.drop(slot)
+        self.rows.forget(slot)
 
     def read_slot(self, reader: FrameReader, slot: int) -> list[torch.Tensor]:
         """The next frames as tensors of this slot: the letter's memory."""

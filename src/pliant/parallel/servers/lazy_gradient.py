@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 _HARMLESS = frozenset(
     (
@@ -113,7 +113,11 @@ class LazyGradient(torch.Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Whatever comes from below Python, such as a backward that adds to it."""
+        """Whatever comes from below Python, such as a backward that adds to it. Versions are not counted here."""
+        if getattr(func, "_schema", None) is None or func._schema.is_mutable:  # type: ignore[attr-defined]
+            for item in tree_leaves((args, kwargs)):
+                if isinstance(item, LazyGradient):
+                    item.gradients.mark_changed(item.position)
         return func(*tree_map(_true, args), **tree_map(_true, kwargs or {}))
 
 

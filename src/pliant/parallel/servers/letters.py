@@ -37,6 +37,8 @@ class Hail(Letter, frozen=True):
     """Fingerprint of the flat buckets."""
     held: list[int]
     scales: list[float]
+    tables: list[str] = []
+    """That the sender has, in order: of each it sends a :class:`RowPart`."""
 
 
 class Part(Letter, frozen=True):
@@ -52,6 +54,34 @@ class Part(Letter, frozen=True):
     runs: list[Run]
 
 
+class RowPart(Letter, frozen=True):
+    """Partial sums of one table's rows. Frames: for each node of the sender's, in order, ids and gradients of the rows
+    in the slots.
+    """
+
+    version: int
+    generation: int
+    pass_number: int
+    rank: int
+    table: str
+    runs: list[Run]
+
+
+class Pull(Letter, frozen=True):
+    """Give me rows of a table as they are after update ``number``. Frame: rising ids, all in the slots of ``runs``.
+
+    Answered with :class:`Rows`, perhaps in several parts.
+    """
+
+    version: int
+    ticket: int
+    """Chosen by the worker; stands in the answer."""
+    number: int
+    step: int
+    table: str
+    runs: list[Run]
+
+
 class Update(Letter, frozen=True):
     """Have optimizer ``optimizer`` apply the mean gradient of a pass, and answer with the new parameters.
 
@@ -64,6 +94,7 @@ class Update(Letter, frozen=True):
     """Counted over the whole job, from 1."""
     pass_number: int
     optimizer: str
+    """Empty: the tables' own, on the rows of the pass. Then the answer is :class:`Done`."""
     present: bytes
     """One bit for each parameter: it has a gradient."""
     wanted: list[Run]
@@ -122,6 +153,20 @@ class Fresh(Letter, frozen=True):
     runs: list[Run]
 
 
+class Rows(Letter, frozen=True):
+    """Rows of those ids of a :class:`Pull` that are in the slots of ``runs``. Frame: the rows."""
+
+    ticket: int
+    runs: list[Run]
+
+
+class Done(Letter, frozen=True):
+    """An update of rows was done."""
+
+    number: int
+    runs: list[Run]
+
+
 class Gradient(Letter, frozen=True):
     """The mean gradient of a pass. Frames: the slots."""
 
@@ -150,6 +195,17 @@ class Mean(Letter, frozen=True):
 
     version: int
     pass_number: int
+    runs: list[Run]
+
+
+class RowMean(Letter, frozen=True):
+    """Mean gradients of the rows of one table; comes before the :class:`Mean` of the slots. Frames: for each slot of
+    ``runs``, ids and gradients.
+    """
+
+    version: int
+    pass_number: int
+    table: str
     runs: list[Run]
 
 
@@ -216,6 +272,8 @@ class Behind(Letter, frozen=True):
 AnyLetter = (
     Hail
     | Part
+    | RowPart
+    | Pull
     | Update
     | LookAt
     | Begin
@@ -223,10 +281,13 @@ AnyLetter = (
     | Blank
     | Complete
     | Fresh
+    | Rows
+    | Done
     | Gradient
     | SlotDump
     | Trouble
     | Mean
+    | RowMean
     | Follow
     | Snapshot
     | Counted

@@ -19,8 +19,8 @@ class Passes:
         self._gather: Gather | None = None
         self._told: dict[str, set[int]] = {}
         """Slots of the pass that each worker was told to be complete."""
-        self._left: dict[int, int] = {}
-        """Per slot of the pass: buckets of it that are not added up yet."""
+        self._added: dict[int, set[int | str]] = {}
+        """Per slot of the pass: buckets and tables of it that are added up. They may come again."""
         self._fresh: list[int] = []
         """Slots whose mean has become known and was not sent to the copies yet."""
 
@@ -29,6 +29,7 @@ class Passes:
     def hail(self, worker: str, letter: le.Hail) -> None:
         """A worker is going to send its partial sums."""
         mail, state = self._holdings.mail, self._holdings.state
+        tables = list(self._holdings.rows.stores)
         gather = self._gather
         if gather is not None and gather.newer_than(letter.generation, letter.pass_number):
             return
@@ -40,26 +41,35 @@ class Passes:
             )
             mail.answer(worker, le.Trouble(error=error))
             return
+        if letter.tables != tables:
+            error = (
+                f"{worker} has the tables {letter.tables}, the server {tables}: make every pliant.Embedding before "
+                "pliant.join, in every process alike"
+            )
+            mail.answer(worker, le.Trouble(error=error))
+            return
         if gather is None or not gather.is_of(letter.generation, letter.pass_number):
             gather = self._gather = Gather(
                 letter.generation, letter.pass_number, size=letter.size, shards=letter.shards
             )
             self._told = {}
-            self._left = {}
+            self._added = {}
+            self._holdings.rows.begin()
         try:
             gather.hail(worker, rank=letter.rank, held=letter.held, scales=letter.scales)
         except ProtocolError as error:
             mail.answer(worker, le.Trouble(error=str(error)))
             return
         self._told[worker] = set()
-        blank = [slot for slot, record in state.slots.items() if record.role == "primary" and record.number < 0]
+        blank = [slot for slot in state.primary_of() if state.is_blank(slot)]
         if blank and letter.rank == 0:
-            mail.answer(worker, le.Blank(slots=sorted(blank)))
+            mail.answer(worker, le.Blank(slots=blank))
         self._fold(gather, gather.waiting())
         if gather.ready:
             for slot in state.primary_of():
-                if not self._holdings.ranges.slots[slot] and self._wants(slot, gather):
-                    self._known(slot, gather)
+                self._note(slot, gather)
+                for table in self._holdings.rows.stores:
+                    self._fold_rows(table, slot, gather)
 
     def part(self, letter: le.Part, frames: Sequence[memoryview]) -> None:
         """Partial sums of one bucket."""
@@ -80,6 +90,16 @@ class Passes:
                         touched.append((letter.bucket, slot))
         self._fold(gather, dict.fromkeys(touched))
 
+    def row_part(self, letter: le.RowPart, frames: Sequence[memoryview]) -> None:
+        """Partial sums of a table's rows."""
+        gather = self._gather
+        if gather is None or not gather.is_of(letter.generation, letter.pass_number):
+            return
+        slots = {slot for slot in le.slots_in(letter.runs) if self._wants(slot, gather)}
+        self._holdings.rows.add(letter, frames, nodes=gather.nodes(letter.rank), slots=slots)
+        for slot in sorted(slots):
+            self._fold_rows(letter.table, slot, gather)
+
     def look(self, worker: str, letter: le.LookAt) -> None:
         """A worker wants the mean itself."""
         slots = [slot for slot in le.slots_in(letter.runs) if self._holdings.state.complete(slot, letter.pass_number)]
@@ -88,6 +108,15 @@ class Passes:
             self._holdings.mail.answer(worker, le.Gradient(letter.pass_number, le.runs_of(slots)), frames)
 
     # ------------------------------------------------------------ between servers
+
+    def row_mean(self, sender: str, letter: le.RowMean, frames: Sequence[memoryview]) -> None:
+        """As a copy: the primary has added up a table's rows. The slots' :class:`letters.Mean` is to follow."""
+        reader, rows = FrameReader(frames), self._holdings.rows
+        for slot in le.slots_in(letter.runs):
+            if self._holdings.state.on_mean(sender, slot, letter.pass_number) == "take":
+                rows.take_means(letter.table, [slot], reader)
+            else:
+                reader.take(2)
 
     def mean(self, sender: str, letter: le.Mean, frames: Sequence[memoryview]) -> None:
         """As a copy: the primary has added up a mean."""
@@ -113,7 +142,7 @@ class Passes:
         """A placement: of slots that this server is primary of now, the other holders may lack the mean that it has."""
         slots = list(promoted)
         for slot in (*dropped, *slots):
-            self._left.pop(slot, None)
+            self._added.pop(slot, None)
         self._fresh += [slot for slot in slots if self._holdings.state.slots[slot].mean_awaits]
 
     # ------------------------------------------------------------ what has become ready
@@ -127,8 +156,7 @@ class Passes:
             numbers = {holdings.state.slots[slot].pass_number for slot in slots}
             for number in sorted(numbers):
                 of_it = [slot for slot in slots if holdings.state.slots[slot].pass_number == number]
-                frames = holdings.gradient_frames(of_it, copied=holdings.uncounted(server, of_it))
-                holdings.mail.command(server, le.Mean(holdings.state.version, number, le.runs_of(of_it)), frames)
+                self._send_mean(server, number, of_it)
         gather = self._gather
         if gather is None:
             return
@@ -144,6 +172,15 @@ class Passes:
                 letter = le.Complete(gather.generation, gather.pass_number, le.runs_of(news))
                 holdings.mail.answer(worker, letter)
 
+    def _send_mean(self, server: str, number: int, slots: list[int]) -> None:
+        holdings, runs = self._holdings, le.runs_of(slots)
+        version = holdings.state.version
+        for table in holdings.rows.stores:
+            letter = le.RowMean(version, number, table, runs)
+            holdings.mail.command(server, letter, holdings.rows.mean_frames(table, slots))
+        frames = holdings.gradient_frames(slots, copied=holdings.uncounted(server, slots))
+        holdings.mail.command(server, le.Mean(version, number, runs), frames)
+
     def _wants(self, slot: int, gather: Gather) -> bool:
         record = self._holdings.state.slots.get(slot)
         return record is not None and record.role == "primary" and record.pass_number < gather.pass_number
@@ -155,12 +192,19 @@ class Passes:
                 continue
             ranges = holdings.ranges.slots[slot]
             index = next(at for at, each in enumerate(ranges) if each[0] == bucket)
-            if not gather.fold((bucket, slot), holdings.gradient(slot)[index]):
-                continue
-            self._left[slot] = self._left.get(slot, len(ranges)) - 1
-            if not self._left[slot]:
-                self._known(slot, gather)
+            if gather.fold((bucket, slot), holdings.gradient(slot)[index]):
+                self._note(slot, gather, bucket)
 
-    def _known(self, slot: int, gather: Gather) -> None:
-        self._holdings.state.mean_known(slot, gather.pass_number)
-        self._fresh.append(slot)
+    def _fold_rows(self, table: str, slot: int, gather: Gather) -> None:
+        if self._wants(slot, gather) and self._holdings.rows.fold(table, slot, gather):
+            self._note(slot, gather, table)
+
+    def _note(self, slot: int, gather: Gather, *parts: int | str) -> None:
+        """These of a slot's buckets and tables are added up; once all are, its mean is known."""
+        if not self._wants(slot, gather):
+            return
+        added = self._added.setdefault(slot, set())
+        added.update(parts)
+        if len(added) == len(self._holdings.ranges.slots[slot]) + len(self._holdings.rows.stores):
+            self._holdings.state.mean_known(slot, gather.pass_number)
+            self._fresh.append(slot)

@@ -124,6 +124,11 @@ class ReplicaState:
         record = self.slots.get(slot)
         return record is not None and record.role == "primary" and record.number != BLANK
 
+    def is_blank(self, slot: int) -> bool:
+        """Primary of it, and it has no state yet."""
+        record = self.slots.get(slot)
+        return record is not None and record.role == "primary" and record.number == BLANK
+
     def begun(self, slot: int, *, number: int) -> None:
         """A slot that was blank has its first state."""
         self.slots[slot].number = number

@@ -14,9 +14,11 @@ from pliant.parallel.servers.client import ServersClient
 from pliant.parallel.servers.client_work import DumpWork, LookWork, UpdateWork
 from pliant.parallel.servers.frames import Frame, frames_of
 from pliant.parallel.servers.lazy_gradient import PassGradients
-from pliant.parallel.servers.optimizer_state import gather, scatter
+from pliant.parallel.servers.optimizer_state import gather, same_bits, scatter
 from pliant.parallel.servers.pieces import SlotRanges
 from pliant.parallel.servers.slot_state import SlotState
+from pliant.parallel.tables.embedding import tables_in
+from pliant.wire.server_messages import SLOTS
 
 
 class ServedParameters:
@@ -28,6 +30,7 @@ class ServedParameters:
     """
 
     def __init__(self, models: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
+        self.tables = tables_in(models.values())
         self.layout = Layout(trained(models))
         self.ranges = SlotRanges(self.layout)
         self.optimizers = dict(optimizers)
@@ -35,6 +38,7 @@ class ServedParameters:
         self._flats: list[torch.Tensor] | None = None
         self._versions: list[int] = []
         self._last: PassGradients | None = None
+        self._dump: DumpWork | None = None
 
     # ------------------------------------------------------------ to the servers
 
@@ -48,7 +52,8 @@ class ServedParameters:
                 for name, optimizer in self.optimizers.items()
             }
             state = SlotState([part.clone() for part in self.ranges.cut(slot, flats)], states)
-            found[slot] = frames_of(state.plain())[0]
+            tables = {name: {"rows": table.store.snapshot(slot)} for name, table in self.tables.items()}
+            found[slot] = frames_of({"dense": state.plain(), "tables": tables})[0]
         return found
 
     def update(self, client: ServersClient, name: str, *, number: int, mine: set[int]) -> None:
@@ -106,18 +111,30 @@ class ServedParameters:
 
     def bring_state(self, client: ServersClient, number: int) -> None:
         """Put the optimizers' whole state in the place where it is when there are no servers. Blocking."""
-        work = client.ask(DumpWork(number))
+        if self._dump is None or self._dump.number != number:
+            self._dump = client.ask(DumpWork(number))
+        work = self._dump
         for name, optimizer in self.optimizers.items():
             states = {slot: state.optimizers.get(name, {}) for slot, state in work.states.items()}
             whole = gather(optimizer, states=states, layout=self.layout, ranges=self.ranges)
             members = [param for group in optimizer.param_groups for param in group["params"]]
             for position, state in whole.items():
                 optimizer.state[members[position]] = state
+        for name, table in self.tables.items():
+            for slot in range(SLOTS):
+                table.store.install(slot, work.tables[slot][name])
+
+    def forget_dump(self) -> None:
+        """It is out of date."""
+        self._dump = None
 
     def drop_state(self) -> None:
-        """Workers hold no optimizer state."""
+        """Workers hold neither optimizer state nor rows."""
         for optimizer in self.optimizers.values():
-            optimizer.state.clear()
+            for param in self.layout.params:
+                optimizer.state.pop(param, None)
+        for table in self.tables.values():
+            table.forget()
 
     def _gradients_of(self, optimizer: torch.optim.Optimizer) -> tuple[list[bool], list[torch.Tensor] | None]:
         """Which parameters have a gradient; and the gradients, as flat buckets, if the script has changed any."""
@@ -142,11 +159,15 @@ class ServedParameters:
         return present, flats
 
     def _check_untouched(self) -> None:
-        for name, param, version in zip(self.layout.names, self.layout.params, self._versions, strict=False):
-            if param._version != version:
+        for index, version in enumerate(self._versions):
+            param = self.layout.params[index]
+            if param._version == version:
+                continue
+            if not same_bits(param.detach().cpu(), self.layout.view(self._buckets(), index)):
+                name = self.layout.names[index]
                 raise UsageError(
-                    f"the script has changed parameter {name} itself since the last optimizer.step(). With parameter "
-                    "servers only tracked optimizers can: the servers hold the parameters and would not know of it. "
+                    f"the script has changed parameter {name} itself since the last step. With parameter servers only "
+                    "tracked optimizers can: the servers hold the parameters and would not know of it. "
                     "Track the optimizer that does it in pliant.join(...), or use --strategy all-reduce."
                 )
 

@@ -11,22 +11,31 @@ from typing import Any
 from pliant.comm.base import Group
 from pliant.comm.tree import maximal_subtrees
 from pliant.parallel.partials import Partials
-from pliant.parallel.pass_messages import Pre
+from pliant.parallel.pass_messages import Post, Pre
 from pliant.parallel.reduce import Reduction
 from pliant.parallel.servers import letters as le
 from pliant.parallel.servers.client import ServersClient
 from pliant.parallel.servers.client_work import PassWork
 from pliant.parallel.servers.pieces import SlotRanges
+from pliant.parallel.tables.row_sums import RowSums
 
 
 class ServedReduction(Reduction):
     """The frames of one pass among the workers, and its sums on the way to the servers."""
 
-    def __init__(
-        self, group: Group, partials: Partials, *, client: ServersClient, ranges: SlotRanges, pre: Pre, **more: Any
+    def __init__(  # noqa: PLR0913 - made in one place only
+        self,
+        group: Group,
+        partials: Partials,
+        *,
+        client: ServersClient,
+        ranges: SlotRanges,
+        rows: RowSums,
+        pre: Pre,
+        **more: Any,
     ) -> None:
         super().__init__(group, partials, pre=pre, results=[], **more)
-        self._client = client
+        self._client, self._rows = client, rows
         hail = le.Hail(
             version=0,
             generation=group.generation,
@@ -37,6 +46,7 @@ class ServedReduction(Reduction):
             layout=pre.layout,
             held=list(pre.held),
             scales=list(pre.scales),
+            tables=list(rows.tables),
         )
         self._work = PassWork(
             hail=hail,
@@ -46,6 +56,12 @@ class ServedReduction(Reduction):
             on_complete=group.wake,
             ready=[False] * len(partials.layout.buckets),
         )
+
+    def finish(self, post: Post) -> None:
+        """See :class:`pliant.parallel.reduce.Reduction`."""
+        self._work.rows = self._rows.nodes
+        self._client.look()
+        super().finish(post)
 
     def run(self) -> None:
         """See :class:`pliant.parallel.reduce.Reduction`."""

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from pliant.errors import ProtocolError
-from pliant.parallel.layout import Layout
 from pliant.parallel.servers import letters as le
 from pliant.parallel.servers.dense_store import DenseStore
 from pliant.parallel.servers.filling import Filling
 from pliant.parallel.servers.holdings import Holdings
 from pliant.parallel.servers.mail import Mail
 from pliant.parallel.servers.passes import Passes
+from pliant.parallel.servers.pulls import Pulls
 from pliant.parallel.servers.replica_state import ReplicaState
+from pliant.parallel.servers.row_passes import RowPasses
 from pliant.parallel.servers.updates import Updates
+from pliant.parallel.tables.row_store import RowStore
 from pliant.wire.server_messages import PlaceSlots
 
 _log = logging.getLogger(__name__)
@@ -35,19 +38,26 @@ class SlotServer:
         server: its id.
         mail: to workers and other servers.
         store: empty.
-        layout: of the script's parameters.
+        tables: empty.
         report: tells the coordinator that this server has filled slots: (placement version, slots).
     """
 
     def __init__(
-        self, server: str, mail: Mail, store: DenseStore, *, layout: Layout, report: Callable[[int, list[int]], None]
+        self,
+        server: str,
+        mail: Mail,
+        store: DenseStore,
+        *,
+        report: Callable[[int, list[int]], None],
+        tables: Mapping[str, RowStore] = MappingProxyType({}),
     ) -> None:
         self.state = ReplicaState(server)
         self.dropped = 0
         """Letters that made no sense."""
-        self._holdings = Holdings(self.state, mail, store, layout=layout)
+        self._holdings = Holdings(self.state, mail, store, layout=store.layout, rows=RowPasses(tables))
         self._passes = Passes(self._holdings)
         self._updates = Updates(self._holdings)
+        self._pulls = Pulls(self._holdings)
         self._filling = Filling(self._holdings, report)
         self._placement: PlaceSlots | None = None
         self._early: deque[tuple[str, le.Letter, Sequence[memoryview]]] = deque(maxlen=MOST_EARLY)
@@ -90,12 +100,17 @@ class SlotServer:
         """Send what has become ready."""
         self._passes.flush()
         self._updates.flush()
+        self._pulls.flush()
         self._filling.flush()
 
     def _take(self, sender: str, letter: le.Letter, frames: Sequence[memoryview]) -> None:
         match letter:
             case le.Part():
                 self._passes.part(letter, frames)
+            case le.RowPart():
+                self._passes.row_part(letter, frames)
+            case le.Pull():
+                self._pulls.pull(sender, letter, frames)
             case le.Hail():
                 self._passes.hail(sender, letter)
             case le.Update():
@@ -106,6 +121,8 @@ class SlotServer:
                 self.state.got_update(sender, letter.number, le.slots_in(letter.runs))
             case le.Mean():
                 self._passes.mean(sender, letter, frames)
+            case le.RowMean():
+                self._passes.row_mean(sender, letter, frames)
             case le.Follow():
                 self._updates.follow(sender, letter, frames)
             case le.LookAt():

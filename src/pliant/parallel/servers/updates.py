@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from pliant.errors import MemoryLimitError
 from pliant.parallel.pass_messages import union_bits
 from pliant.parallel.servers import letters as le
 from pliant.parallel.servers.frames import Frame, FrameReader, value_of
@@ -31,19 +32,19 @@ class Updates:
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self._ordered: Ordered | None = None
-        self._asked: dict[str, tuple[int, set[int]]] = {}
-        """By worker: update, and slots of it that it has not been sent."""
+        self._asked: dict[str, tuple[int, set[int], bool]] = {}
+        """By worker: update, slots of it that it has not been sent, and whether it wants no parameters."""
 
     # ------------------------------------------------------------ from workers
 
     def update(self, worker: str, letter: le.Update, frames: Sequence[memoryview]) -> None:
         """A worker wants an update, and its result."""
         reader = FrameReader(frames)
-        option_frames = reader.take(1 + letter.option_tensors)
-        self._asked[worker] = (letter.number, set(le.slots_in(letter.wanted)))
+        option_frames = _option_frames(letter, reader)
+        self._asked[worker] = (letter.number, set(le.slots_in(letter.wanted)), not letter.optimizer)
         ordered = self._ordered
         if ordered is None or ordered.letter.number < letter.number:
-            ordered = self._ordered = Ordered(letter, value_of(option_frames), list(option_frames))
+            ordered = self._ordered = Ordered(letter, _options(letter, option_frames), list(option_frames))
         if ordered.letter.number == letter.number:
             for slot in le.slots_in(letter.runs):
                 flats = self._holdings.read_slot(reader, slot)
@@ -79,7 +80,7 @@ class Updates:
         """As a copy: the primary does an update."""
         state, update = self._holdings.state, letter.update
         reader = FrameReader(frames)
-        option_frames = reader.take(1 + update.option_tensors)
+        option_frames = _option_frames(update, reader)
         changed = {}
         take, got, behind = [], [], []
         for slot in le.slots_in(letter.runs):
@@ -99,7 +100,7 @@ class Updates:
         if take:
             for slot in take:
                 state.slots[slot].number = update.number
-            self._apply(Ordered(update, value_of(option_frames), list(option_frames), changed), take)
+            self._apply(Ordered(update, _options(update, option_frames), list(option_frames), changed), take)
 
     # ------------------------------------------------------------ what has become ready
 
@@ -108,20 +109,42 @@ class Updates:
         if self._ordered is not None:
             self._do(self._ordered)
         state = self._holdings.state
-        for worker, (number, wanted) in list(self._asked.items()):
+        for worker, (number, wanted, quiet) in list(self._asked.items()):
             ready = [slot for slot in sorted(wanted) if state.shown(slot, number)]
             if not ready:
                 continue
-            frames = flats_as_frames(flat for slot in ready for flat in self._holdings.store.params(slot))
-            self._holdings.mail.answer(worker, le.Fresh(number, le.runs_of(ready)), frames)
+            if quiet:
+                self._holdings.mail.answer(worker, le.Done(number, le.runs_of(ready)))
+            else:
+                frames = flats_as_frames(flat for slot in ready for flat in self._holdings.store.params(slot))
+                self._holdings.mail.answer(worker, le.Fresh(number, le.runs_of(ready)), frames)
             wanted.difference_update(ready)
             if not wanted:
                 del self._asked[worker]
 
-    def _apply(self, ordered: Ordered, slots: Iterable[int]) -> None:
+    def _apply_rows(self, letter: le.Update, slots: Sequence[int]) -> None:
+        try:
+            self._holdings.rows.apply(slots, step=letter.pass_number + 1)
+        except MemoryLimitError as error:
+            for worker in self._asked:
+                self._holdings.mail.answer(worker, le.Trouble(error=str(error)))
+
+    def _apply(self, ordered: Ordered, slots: Sequence[int]) -> None:
         letter, store = ordered.letter, self._holdings.store
+        if not letter.optimizer:
+            self._apply_rows(letter, slots)
+            return
         grads: Mapping[int, list[torch.Tensor]] = {
             slot: ordered.changed[slot] if letter.changed else self._holdings.gradient(slot) for slot in slots
         }
         present = union_bits([letter.present], len(self._holdings.layout.params))
         store.apply(letter.optimizer, groups=ordered.options, grads=grads, present=present)
+
+
+def _option_frames(letter: le.Update, reader: FrameReader) -> Sequence[memoryview]:
+    return reader.take(1 + letter.option_tensors) if letter.optimizer else ()
+
+
+def _options(letter: le.Update, frames: Sequence[memoryview]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = value_of(frames) if letter.optimizer else []
+    return found
