@@ -59,7 +59,10 @@ def test_a_newcomer_has_joined_once_it_is_sent_nothing_any_more():
     it.placed(["s1", "s3"], ["s2", "s1"], now_s=3.0)
     assert it.told()[1:] == [("servers_joined", "s3 joined: 3 servers; it got 1 slot in 2.00 s")]
     assert it.changes.over_time == [(0.0, 2), (2.0, 3)]
-    it.changes.left("s9", now_s=4.0)
+    it.changes.readied("s3", now_s=3.5)
+    it.placed(["s1", "s3"], ["s2", "s3"], now_s=4.0)
+    assert len(it.told()) == 2, "it has only connected anew"
+    it.changes.left("s9")
     assert it.told()[2:] == [("server_left", "s9 left, others hold its slots: 3 servers")]
 
 
@@ -67,5 +70,5 @@ def test_a_newcomer_that_is_let_go_before_it_held_all_is_not_news():
     it = Changes()
     it.placed(["s1"])
     it.changes.readied("s2", now_s=1.0)
-    it.changes.left("s2", now_s=2.0)
+    it.changes.left("s2")
     assert len(it.told()) == 1

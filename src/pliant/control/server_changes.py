@@ -41,7 +41,8 @@ class ServerChanges:
         self._restoring: _Restoring | None = None
         self._received: dict[ServerId, int] = {}
         """Bytes that a server has been sent since it joined, or since it last had all that it should have."""
-        self._known: dict[ServerId, float] = {}
+        self._met: set[ServerId] = set()
+        self._newcomers: dict[ServerId, float] = {}
         """Newcomers, and when they were ready."""
         self.serving: list[ServerId] = []
         """Whoever holds a slot, oldest first."""
@@ -49,8 +50,10 @@ class ServerChanges:
         """(monotonic seconds, servers that hold slots) at each change."""
 
     def readied(self, server: ServerId, *, now_s: float) -> None:
-        """A server can hold slots."""
-        self._known.setdefault(server, now_s)
+        """A server can hold slots; what it says again after a break is no news."""
+        if server not in self._met:
+            self._met.add(server)
+            self._newcomers[server] = now_s
 
     def received(self, server: ServerId, *, slots: int, size_bytes: int) -> None:
         """A server has got slots."""
@@ -61,7 +64,7 @@ class ServerChanges:
 
     def lost(self, server: ServerId, how: str, *, places: Sequence[SlotPlace], now_s: float) -> None:
         """A server died unasked. ``places``: who held what before."""
-        self._known.pop(server, None)
+        self._newcomers.pop(server, None)
         step = self._progress.step
         primary = [slot for slot, place in enumerate(places) if place.holders[:1] == [server]]
         copies = sum(server in place.holders[1:] for place in places)
@@ -85,7 +88,7 @@ class ServerChanges:
         else:
             filling = {server for place in places for server in place.filling}
             for server in serving:
-                if server in self._known and server not in filling:
+                if server in self._newcomers and server not in filling:
                     self._joined(server, places, serving=serving, now_s=now_s)
         if serving != before:
             self.serving = serving
@@ -93,16 +96,15 @@ class ServerChanges:
         if self._restoring is not None and not thin:
             self._restored(copies=min(copies, len(serving)), now_s=now_s)
 
-    def left(self, server: ServerId, *, now_s: float) -> None:
+    def left(self, server: ServerId) -> None:
         """A server was let go of: it holds nothing any more."""
-        known = self._known.pop(server, None)
-        if known is None:
+        if self._newcomers.pop(server, None) is None:
             count = _count(len([name for name in self.serving if name != server]))
             self._log.record("server_left", f"{server} left, others hold its slots: {count}", step=self._progress.step)
 
     def begin_again(self, *, now_s: float) -> None:
         """Nobody holds anything any more."""
-        self._known.clear()
+        self._newcomers.clear()
         self._received.clear()
         self._restoring = None
         if self.serving:
@@ -129,7 +131,7 @@ class ServerChanges:
 
     def _founded(self, serving: Sequence[ServerId], places: Sequence[SlotPlace], *, copies: int) -> None:
         for server in serving:
-            self._known.pop(server, None)
+            self._newcomers.pop(server, None)
         if not serving:
             return
         fewest = min(len(place.holders) for place in places)
@@ -142,7 +144,7 @@ class ServerChanges:
     def _joined(
         self, server: ServerId, places: Sequence[SlotPlace], *, serving: Sequence[ServerId], now_s: float
     ) -> None:
-        since_s = self._known.pop(server)
+        since_s = self._newcomers.pop(server)
         held = sum(server in place.holders for place in places)
         text = f"{server} joined: {_count(len(serving))}; it got {_slots(held)} in {now_s - since_s:.2f} s"
         seq = self._log.record("servers_joined", text, step=self._progress.step)

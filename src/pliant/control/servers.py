@@ -240,7 +240,7 @@ class Servers:
                     record.retired = True
                     record.send(Retire(reason))
                     if self.slots is not None and not self.slots.waiting:
-                        self.changes.left(server, now_s=self._job.now_s())
+                        self.changes.left(server)
             case ev.SlotsLost(slots, servers):
                 self._forget()
                 names = " and ".join(servers)
