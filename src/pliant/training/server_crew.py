@@ -158,8 +158,8 @@ class ServerCrew(SoloCrew):
             size_bytes=store.size_bytes, updates=max(0, updates), dropped=server.dropped + self._post.dropped
         )
 
-    def _filled(self, version: int, slots: list[int]) -> None:
-        self._socket.send(SlotsFilled(version=version, slots=slots))
+    def _filled(self, version: int, slots: list[int], size_bytes: int) -> None:
+        self._socket.send(SlotsFilled(version=version, slots=slots, size_bytes=size_bytes))
 
     # ------------------------------------------------------------ control thread
 

@@ -297,7 +297,7 @@ class Cluster:
         store = DenseStore(layout, ranges=SlotRanges(layout), optimizers={"optimizer": optimizer})
         self.servers[name] = SlotServer(
             name, Mail(self.net, name), store, tables={key: table.store for key, table in model.tables.items()},
-            report=lambda version, slots, name=name: self.reports.append((name, version, slots)),
+            report=lambda version, slots, _, name=name: self.reports.append((name, version, slots)),
         )  # fmt: skip
         return name
 

@@ -17,12 +17,14 @@ class Filling:
     """Snapshots of the slots that one server holds, or is to hold.
 
     Args:
-        report: tells the coordinator that this server has slots: (placement version, slots).
+        report: tells the coordinator that this server has slots: (placement version, slots, bytes that came for them).
     """
 
-    def __init__(self, holdings: Holdings, report: Callable[[int, list[int]], None]) -> None:
+    def __init__(self, holdings: Holdings, report: Callable[[int, list[int], int], None]) -> None:
         self._holdings, self._report = holdings, report
         self._queue: list[tuple[int, str]] = []
+        self._received: dict[int, int] = {}
+        """Bytes of the snapshot of each slot that the coordinator does not know to be here."""
 
     @property
     def busy(self) -> bool:
@@ -60,6 +62,7 @@ class Filling:
         verdict = holdings.state.on_snapshot(sender, letter.slot, number=letter.number, pass_number=letter.pass_number)
         if verdict == "take":
             self._install_snapshot(letter, FrameReader(frames))
+            self._received[letter.slot] = sum(frame.nbytes for frame in frames)
         if verdict != "ignore":
             holdings.mail.answer(sender, le.GotSlots(letter.version, [letter.slot]))
 
@@ -83,7 +86,7 @@ class Filling:
         """As a filling copy: the coordinator may be told."""
         here = [slot for slot in letter.slots if slot in self._holdings.state.slots]
         if here:
-            self._report(letter.version, here)
+            self._report(letter.version, here, sum(self._received.pop(slot, 0) for slot in here))
 
     # ------------------------------------------------------------ what has become ready
 

@@ -39,7 +39,7 @@ class SlotServer:
         mail: to workers and other servers.
         store: empty.
         tables: empty.
-        report: tells the coordinator that this server has filled slots: (placement version, slots).
+        report: tells the coordinator that this server has slots: (placement version, slots, bytes that came for them).
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SlotServer:
         mail: Mail,
         store: DenseStore,
         *,
-        report: Callable[[int, list[int]], None],
+        report: Callable[[int, list[int], int], None],
         tables: Mapping[str, RowStore] = MappingProxyType({}),
     ) -> None:
         self.state = ReplicaState(server)
@@ -98,6 +98,7 @@ class SlotServer:
 
     def flush(self) -> None:
         """Send what has become ready."""
+        _debug(self)
         self._passes.flush()
         self._updates.flush()
         self._pulls.flush()
@@ -147,3 +148,11 @@ class SlotServer:
             return []
         place = self._placement.slots[slot]
         return [server for server in (*place.holders, *place.filling) if server != self.state.server]
+
+
+def _debug(c):  # DEBUG
+    import os, sys
+    if not os.path.exists("/tmp/h/debugflag") or getattr(c, "_dbg", 0) > 3: return
+    c._dbg = getattr(c, "_dbg", 0) + 1
+    g = c._passes._gather; p = c._holdings.mail._post
+    print("DEBUG", c.state.server, p.trouble(), p.dropped, c.dropped, {k: (len(v.outbox), v.outbox._next, v.expected) for k, v in p._server._clients.items()}, "v", c.state.version, "gather", g and (g.generation, g.pass_number, g.size, g.workers, g._expected, {k: list(v) for k, v in list(g._parts.items())[:3]}, len(g._parts)), "asked", {k: (n, len(s), q) for k, (n, s, q) in c._updates._asked.items()}, "pulls", {k: (v.letter.number, sorted(v.slots)[:4]) for k, v in c._pulls._waiting.items()}, "ordered", c._updates._ordered and c._updates._ordered.letter.number, {s: c.state.slots[s] for s in (0, 63) if s in c.state.slots}, "early", len(c._early), "queue", len(c._filling._queue), {(r.number, r.pass_number, r.role) for r in c.state.slots.values()}, file=sys.stderr, flush=True)
