@@ -45,8 +45,8 @@ def main() -> int:
         cases = [case for case in dense.cases(quick=args.quick) if case.group in parts and case.model in models]
         for found in _each(cases, dense.measure, lambda case: case.text, results):
             results.dense.extend(found)
-        longs = [long for long in recovery.longs(quick=args.quick) if "recovery" in parts and long.model in models]
-        for changes in _each(longs, recovery.measure, lambda long: f"recovery: {long.model}", results):
+        drills = [drill for drill in recovery.drills(quick=args.quick) if "recovery" in parts and drill.model in models]
+        for changes in _each(drills, recovery.measure, lambda drill: f"recovery: {drill.model}", results):
             results.changes.extend(changes)
         sizes = [tables.size(quick=args.quick)] if "tables" in parts else []
         for rows in _each(sizes, tables.measure, lambda size: f"tables: {size.rows:,} rows", results):

@@ -76,10 +76,11 @@ def measure(case: Case) -> list[DenseResult]:
     shas: dict[str, str | None] = {}
 
     def look(env: Mapping[str, str]) -> None:
-        for setup in case.setups:
-            status = jobs.status(env, setup.name)
-            workers = jobs.footprint(worker.pid for worker in status.workers)
-            footprints[setup.name] = workers, jobs.footprint(server.pid for server in status.servers)
+        with jobs.client_of(env) as client:
+            for setup in case.setups:
+                status = client.job(setup.name)
+                workers = jobs.footprint(worker.pid for worker in status.workers)
+                footprints[setup.name] = workers, jobs.footprint(server.pid for server in status.servers)
 
     def ended(directory: Path) -> None:
         shas.update({setup.name: read_report(directory / f"{setup.name}.json").weights_sha256 for setup in case.setups})
@@ -96,7 +97,8 @@ def _entry(case: Case, setup: Setup) -> Entry:
     words += [f"--context={size.context}"] if size.context else []
 
     def start(env: Mapping[str, str], directory: Path) -> Processes:
-        return [jobs.start(env, directory, setup, [*words, f"--turns={directory}"])]
+        found = [*words, f"--turns={directory}"]
+        return [jobs.start(env, directory, name=setup.name, options=setup.options, words=found)]
 
     return Entry(setup.name, start)
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.launch import PATIENCE_S, PLIANT, end, finish, pliant_home, read_report
+from benchmarks.launch import PATIENCE_S, PLIANT
 from benchmarks.servers.accounts import Footprint
 from benchmarks.serving.usage import memory_of
 from pliant.config import Home
-from pliant.wire.api import JobStatus, Report
 from pliant.wire.http import Client
 
 HERE = Path(__file__).resolve().parent
-JOB_LIMIT_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -49,43 +47,22 @@ class Setup:
         ]
 
 
-def start(env: Mapping[str, str], directory: Path, setup: Setup, words: Sequence[str]) -> subprocess.Popen[bytes]:
+def start(
+    env: Mapping[str, str], directory: Path, *, name: str, options: Sequence[str], words: Sequence[str]
+) -> subprocess.Popen[bytes]:
     """Start a script (the first of ``words``) in the background.
 
     Leaves ``log`` in ``directory``, and its report beside that directory: ``NAME.json``.
     """
-    report = directory.with_name(f"{setup.name}.json")
-    command = [*PLIANT, "run", "--no-live", "--name", setup.name, "--report", str(report), *setup.options]
+    report = directory.with_name(f"{name}.json")
+    command = [*PLIANT, "run", "--no-live", "--name", name, "--report", str(report), *options]
     with (directory / "log").open("ab") as log:
         return subprocess.Popen([*command, str(HERE / words[0]), *words[1:]], env=env, stdout=log, stderr=log)
 
 
-def status(env: Mapping[str, str], name: str) -> JobStatus:
-    """What the coordinator knows of a running job."""
-    with Client.of(Home(Path(env["PLIANT_HOME"]))) as client:
-        return client.job(name)
-
-
-def run(directory: Path, options: Sequence[str], words: Sequence[str]) -> Report:
-    """Run a script to its end in a home of its own.
-
-    Raises:
-        RuntimeError: The run failed; the end of its log was printed.
-        TimeoutExpired: It did not end in time, and was ended.
-    """
-    with pliant_home() as env:
-        report, log = directory / "report.json", directory / "log"
-        command = [*PLIANT, "run", "--no-live", "--report", str(report), *options, str(HERE / words[0]), *words[1:]]
-        with log.open("ab") as file:
-            process = subprocess.Popen(command, env=env, stdout=file, stderr=file)
-        try:
-            finish([process], timeout_s=JOB_LIMIT_S)
-        except BaseException:
-            print(log.read_text(errors="replace")[-3000:], flush=True)
-            raise
-        finally:
-            end([process])
-        return read_report(report)
+def client_of(env: Mapping[str, str]) -> Client:
+    """Of the coordinator that jobs in this environment have."""
+    return Client.of(Home(Path(env["PLIANT_HOME"])))
 
 
 def footprint(pids: Iterable[int | None]) -> Footprint | None:

@@ -1,66 +1,144 @@
-"""What the death and the addition of a server cost the workers of a long job: from its report."""
+"""What the death and the addition of a server cost the workers of a long job: from its report.
+
+The job trains on while its servers are killed, one after the other, and then a third one comes and goes. Each event
+waits until the one before has had its effect, and until some steps have passed since.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.launch import end, pliant_home, read_report
 from benchmarks.servers import jobs
 from benchmarks.servers.accounts import ServerChange, changes_of
 from benchmarks.servers.dense import SIZES
 from benchmarks.workload import build
+from pliant.errors import CoordinatorError
+from pliant.wire.api import JobStatus, Report
+from pliant.wire.http import Client
 
-WARM_UP = 60
-SHARDS = 4
-ADAMW = 3
-"""Numbers that AdamW keeps for each parameter, itself included."""
-BYTES = 4
+NAME = "recovery"
+OPTIONS = ("--workers", "2", "--strategy", "parameter-server", "--servers", "2:3", "--deal", "even")
+SHARDS = 8
+STEPS = 100_000
+"""More than there will be: the job is stopped when all has happened."""
+ADAMW_BYTES = 3 * 4
+"""For each parameter, itself included."""
+CALM_STEPS, WARM_UP = 25, 60
+LIMIT_S, POLL_S = 180.0, 0.1
+STOPPED = 5
+"""Exit code of ``pliant run``."""
 
 
 @dataclass(frozen=True)
-class Long:
-    """A job of 2 workers and 2 servers, one of which is killed again and again; then a third comes and goes."""
+class Drill:
+    """A job of 2 workers and 2 servers, and how often each event happens to it."""
 
     model: str
     repeats: int
-    gap_steps: int
-    """Between events; a plan's event waits until those before have had their effect, too."""
-
-    @property
-    def steps(self) -> int:
-        """Of the whole job."""
-        return WARM_UP + (3 * self.repeats + 2) * self.gap_steps
 
 
-def longs(*, quick: bool) -> list[Long]:
-    """Both jobs."""
-    repeats = 3 if quick else 10
-    return [Long("mlp", repeats, 200), Long("wide", repeats, 30)]
+def drills(*, quick: bool) -> list[Drill]:
+    """A job for each model."""
+    return [Drill(model, 3 if quick else 10) for model in ("mlp", "wide")]
 
 
-def plan(long: Long) -> str:
-    """Its TOML."""
-    actions = ["kill_server = 1"] * long.repeats + ["scale_servers = 3", "scale_servers = 2"] * long.repeats
-    return "".join(
-        f"[[event]]\nat_step = {WARM_UP + number * long.gap_steps}\n{action}\n" for number, action in enumerate(actions)
-    )
-
-
-def measure(long: Long) -> list[ServerChange]:
+def measure(drill: Drill) -> list[ServerChange]:
     """Run it.
 
     Raises:
-        RuntimeError: It failed, or an event did not happen.
+        RuntimeError: It failed, or an event had no effect in time; the end of its log was printed.
     """
-    options = ["--workers", "2", "--strategy", "parameter-server", "--servers", "2:3", "--deal", "even"]
-    words = ["train.py", f"--model={long.model}", f"--shards={SHARDS}", f"--per-shard={SIZES[long.model].samples}"]
-    with tempfile.TemporaryDirectory(prefix="pliant-servers-") as name:
-        file = Path(name, "plan.toml")
-        file.write_text(plan(long), encoding="utf-8")
-        report = jobs.run(Path(name), [*options, "--plan", str(file)], [*words, f"--steps={long.steps}"])
-    parameters = sum(value.numel() for value in build(long.model, samples=1).model.parameters())
-    changes = changes_of(report, model=long.model, state_bytes=parameters * ADAMW * BYTES)
-    if len(changes) != 2 * long.repeats:
-        raise RuntimeError(f"{2 * long.repeats} deaths and additions were planned, {len(changes)} are in the report")
-    return changes
+    words = ["train.py", f"--model={drill.model}", f"--shards={SHARDS}", f"--per-shard={SIZES[drill.model].samples}"]
+    with tempfile.TemporaryDirectory(prefix="pliant-servers-") as name, pliant_home() as env:
+        directory = Path(name, "job")
+        directory.mkdir()
+        process = jobs.start(env, directory, name=NAME, options=OPTIONS, words=[*words, f"--steps={STEPS}"])
+        try:
+            report = _disturb(process, lambda: jobs.client_of(env), Path(name, f"{NAME}.json"), drill.repeats)
+        except BaseException:
+            print((directory / "log").read_text(errors="replace")[-3000:], flush=True)
+            raise
+        finally:
+            end([process])
+    parameters = sum(value.numel() for value in build(drill.model, samples=1).model.parameters())
+    return changes_of(report, model=drill.model, state_bytes=parameters * ADAMW_BYTES)
+
+
+def _disturb(process: subprocess.Popen[bytes], connect: Callable[[], Client], report: Path, repeats: int) -> Report:
+    with closing(_Job(process, connect)) as job:
+        job.wait("training has begun", lambda status: status.step >= WARM_UP)
+        for count in range(1, repeats + 1):
+            job.kill_server()
+            job.wait_event("slots_restored", count)
+            job.pass_steps()
+        for wanted, kind in ((3, "servers_joined"), (2, "server_left")) * repeats:
+            before = job.count(kind)
+            job.client.scale(NAME, servers=wanted)
+            job.wait_event(kind, before + 1)
+            job.pass_steps()
+        job.client.stop(NAME)
+    if process.wait(LIMIT_S) not in (0, STOPPED):
+        raise RuntimeError(f"`pliant run` ended with exit code {process.returncode}")
+    return read_report(report)
+
+
+class _Job:
+    """A running one, seen through its coordinator."""
+
+    def __init__(self, process: subprocess.Popen[bytes], connect: Callable[[], Client]) -> None:
+        self._process, self._connect = process, connect
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """Connects when it is first asked for."""
+        self._client = self._client or self._connect()
+        return self._client
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            self._client.close()
+
+    def kill_server(self) -> None:
+        """SIGKILL to the newest."""
+        newest = max(self.client.job(NAME).servers, key=lambda server: int(server.server[1:]))
+        assert newest.pid is not None
+        os.kill(newest.pid, signal.SIGKILL)
+
+    def count(self, kind: str) -> int:
+        """How often this has happened."""
+        return sum(event.kind == kind for event in self.client.events(NAME))
+
+    def wait_event(self, kind: str, count: int) -> None:
+        """Until this has happened so often, and all servers hold what they should."""
+        self.wait(f"{count} events {kind}", lambda status: self.count(kind) >= count and _at_rest(status))
+
+    def pass_steps(self) -> None:
+        """Some quiet ones."""
+        first = self.client.job(NAME).step
+        self.wait(f"{CALM_STEPS} steps", lambda status: status.step >= first + CALM_STEPS)
+
+    def wait(self, what: str, condition: Callable[[JobStatus], bool]) -> None:
+        """Until the status shows it; raises RuntimeError if it does not in time."""
+        end_s = time.monotonic() + LIMIT_S
+        while time.monotonic() < end_s and self._process.poll() is None:
+            with suppress(CoordinatorError):  # before there is a coordinator, and the job in it
+                if condition(self.client.job(NAME)):
+                    return
+            time.sleep(POLL_S)
+        raise RuntimeError(f"waited {LIMIT_S:.0f} s in vain: {what}; exit code {self._process.poll()}")
+
+
+def _at_rest(status: JobStatus) -> bool:
+    holding = [server for server in status.servers if server.state == "serving" and not server.filling]
+    return len(holding) == len(status.servers) == status.target_servers

@@ -95,7 +95,8 @@ def measure(size: Size) -> list[TableResult]:
 
 def _job(name: str, setup: Setup, size: Size) -> Entry:
     def start(env: Mapping[str, str], directory: Path) -> Processes:
-        return [jobs.start(env, directory, setup, ["train_table.py", *size.words, f"--turns={directory}"])]
+        words = ["train_table.py", *size.words, f"--turns={directory}"]
+        return [jobs.start(env, directory, name=setup.name, options=setup.options, words=words)]
 
     return Entry(name, start)
 

@@ -12,7 +12,6 @@ from benchmarks.servers.accounts import DenseResult, Footprint, ServerChange, Ta
 from benchmarks.servers.results import ServersResults, markdown, write
 from benchmarks.spread import spread
 
-from pliant.cli.plan_file import parse_plan
 from pliant.wire.api import Event, Report
 
 ONE = spread([1.0])
@@ -159,14 +158,6 @@ def test_the_page_is_written_for_readers_and_programs(tmp_path):
     )
 
 
-def test_the_plan_is_one_that_pliant_accepts():
-    for long in (*recovery.longs(quick=True), *recovery.longs(quick=False)):
-        events, problems = parse_plan(recovery.plan(long), name="plan", bounds=(2, 2), servers=(2, 3))
-        assert problems == []
-        assert len(events) == 3 * long.repeats
-        assert events[-1].at_step + long.gap_steps < long.steps
-
-
 def test_every_case_has_all_reduce_on_the_same_workers_and_even_shards():
     for case in (*dense.cases(quick=True), *dense.cases(quick=False)):
         plain = {setup.workers for setup in case.setups if not setup.servers}
@@ -206,3 +197,16 @@ def test_both_strategies_go_through_a_contest(monkeypatch):
     assert served.over_workers is not None
     assert served.server is not None
     assert served.server.pss_bytes > 8 * MB
+
+
+@pytest.mark.slow
+def test_servers_are_killed_and_added(monkeypatch):
+    """A real job: each event is in its report, with its numbers."""
+    monkeypatch.setitem(dense.SIZES, "mlp", dense.Size(2, 0, 3))
+    monkeypatch.setattr(recovery, "CALM_STEPS", 3)
+    monkeypatch.setattr(recovery, "WARM_UP", 3)
+    killed, added = recovery.measure(recovery.Drill("mlp", repeats=1))
+    assert (killed.what, added.what) == ("kill", "add")
+    assert killed.bytes_moved > 0
+    assert 0 < added.slot_copies <= 43
+    assert added.bytes_moved < killed.bytes_moved
