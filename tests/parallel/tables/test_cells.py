@@ -32,7 +32,8 @@ def test_what_is_taken_in_is_found_and_what_is_erased_is_not(hashes, ids, data):
         expected = [-1 if number in gone else number for number in range(len(ids))]
         assert table.probe(array(ids))[1].tolist() == expected
         assert table.used == len(ids)
-        found = dict(zip(*(part.tolist() for part in table.contents(0, len(table))), strict=True))
+        found = dict(zip(*(part.tolist() for part in table.take_out(0, len(table))), strict=True))
+        assert table.probe(array(ids))[1].tolist() == [-1] * len(ids)
         assert found == {one: number for number, one in enumerate(ids) if number not in gone}
 
 
@@ -55,8 +56,9 @@ def test_positions_can_be_changed():
     assert table.probe(array([7, 8]))[1].tolist() == [5, 1]
 
 
-def test_contents_in_parts_are_the_contents():
+def test_taken_out_in_parts_all_are_taken_out():
     table = Cells(6)
     table.claim(np.arange(30), np.arange(30))
-    parts = [table.contents(start, start + 16) for start in range(0, 64, 16)]
+    parts = [table.take_out(start, start + 16) for start in range(0, 64, 16)]
     assert sorted(np.concatenate([ids for ids, _ in parts]).tolist()) == list(range(30))
+    assert not len(table.take_out(0, 64)[0])

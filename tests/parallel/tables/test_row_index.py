@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from pliant.parallel.tables import cells, row_index
 from pliant.parallel.tables.row_index import RowIndex
+from pliant.parallel.tables.slots import mixed
 
 EXTREMES = [0, -1, -2, 1, 2**63 - 1, -(2**63), 2**32, -(2**32)]
 IDS = st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from(EXTREMES), st.integers(0, 60))
@@ -50,21 +51,23 @@ class Model:
 
 
 @settings(max_examples=15)
-@given(st.integers(0, 2**32), st.integers(0, 5))
-def test_between_two_tables(seed, pace):
-    """Growing takes many insertions; all else goes on meanwhile."""
+@given(st.integers(0, 2**32), st.integers(0, 5), st.booleans())
+def test_between_two_tables(seed, pace, crowded):
+    """Growing takes many insertions; all else goes on meanwhile. Crowded: at the end of the table, and so around it."""
     random = np.random.default_rng(seed)
     model = Model()
     between = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_index, "_LEAST_MOVED", 1)
         patch.setattr(row_index, "_MOVED_PER_ID", pace)
-        for _ in range(40):
-            model.insert(np.unique(random.integers(0, 6000, 200)).tolist())
+        if crowded:
+            patch.setattr(cells, "mixed", lambda ids: mixed(ids) | np.uint64(0xF << 60))
+        for _ in range(24):
+            model.insert(np.unique(random.integers(0, 1500, 120)).tolist())
             known = sorted(model.known)
             random.shuffle(known)
-            model.remove(known[: random.integers(0, 120)])
-            model.check(random.integers(0, 6000, 20).tolist())
+            model.remove(known[: random.integers(0, 60)])
+            model.check(random.integers(0, 1500, 20).tolist())
             between += model.index._old is not None
     assert between
 

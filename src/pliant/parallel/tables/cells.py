@@ -49,7 +49,7 @@ class Cells:
 
     def probe(self, ids: Ids) -> tuple[NDArray[np.int64], Positions]:
         """The cell and position of each id; positions are -1, and cells mean nothing, where there is none."""
-        at = self._home(ids)
+        at = self.home(ids)
         first = self._cells.take(at, axis=0)
         marks = np.where(first[:, 0] == ids, first[:, 1], _REMOVED)
         open_ = np.flatnonzero((marks < 0) & (first[:, 1] != _UNUSED))
@@ -68,11 +68,13 @@ class Cells:
             offset += width
         return at, np.maximum(marks - 1, _ABSENT)
 
-    def claim(self, ids: Ids, positions: Positions) -> None:
-        """Take in ids that are not there, and differ from each other."""
+    def claim(self, ids: Ids, positions: Positions) -> NDArray[np.int64]:
+        """Take in ids that are not there, and differ from each other; returns the cell of each."""
         numbers = self._cells.reshape(-1)  # ids at even places, marks at odd ones
         cells = np.stack([ids, positions + 1], axis=1)
-        at = self._home(ids)
+        at = self.home(ids)
+        settled = at.copy()
+        open_ = np.arange(len(ids))
         while len(cells):
             before = numbers.take(2 * at + 1)
             free = np.flatnonzero(before <= 0)
@@ -81,8 +83,10 @@ class Cells:
             lost = numbers.take(2 * at + 1) != cells[:, 1]
             self.used += int(np.count_nonzero((before == _UNUSED) & ~lost))
             again = np.flatnonzero(lost)
-            cells = cells.take(again, axis=0)
+            cells, open_ = cells.take(again, axis=0), open_.take(again)
             at = (at.take(again) + 1) & self._mask
+            settled[open_] = at
+        return settled
 
     def assign(self, at: NDArray[np.int64], positions: Positions) -> None:
         """New positions for the ids in some cells."""
@@ -92,11 +96,14 @@ class Cells:
         """Remove the ids in some cells."""
         self._cells[at, 1] = _REMOVED
 
-    def contents(self, start: int, stop: int) -> tuple[Ids, Positions]:
-        """Ids and positions in a part of the table."""
+    def take_out(self, start: int, stop: int) -> tuple[Ids, Positions]:
+        """Remove all ids in a part of the table; returns them and their positions."""
         part = self._cells[start:stop]
-        found = part.take(np.flatnonzero(part[:, 1] > 0), axis=0)
+        live = np.flatnonzero(part[:, 1] > 0)
+        found = part.take(live, axis=0)
+        part[live, 1] = _REMOVED
         return found[:, 0], found[:, 1] - 1
 
-    def _home(self, ids: Ids) -> NDArray[np.int64]:
+    def home(self, ids: Ids) -> NDArray[np.int64]:
+        """The first cell to look at for each id."""
         return (mixed(ids) >> np.uint64(64 - self.bits)).view(np.int64)

@@ -3,7 +3,7 @@
 At most 60 % of the cells of the hash table are in use; then there is a larger one. To move everything at once would
 hold up a table of millions of rows for a second, so the cells move little by little, with each insertion some, in the
 order of the old table, which is nearly that of the new. Until all have moved, what is not found in the new one is
-looked for in the rest of the old.
+looked for in the rest of the old, and new ids go where they would be if they had been there before.
 
 Positions are dense: those of n rows are 0 to n-1. A removal moves the last rows into the holes and says which.
 """
@@ -21,6 +21,8 @@ from pliant.parallel.tables.cells import CELL_BYTES, Cells, Ids, Positions
 
 _SMALLEST_BITS = 10
 _MOST_USED = 0.6
+_MOST_USED_AT_LAST = 0.75
+"""Of the old table, while it moves."""
 _WANTED_USED = 0.5
 """At most, in a new table, so that the next is not near."""
 _LEAST_MOVED = 1 << 12
@@ -96,7 +98,7 @@ class RowIndex:
             self._make_room(more)
             positions[absent] = np.arange(self._count, self._count + more)
             self._ids.array[self._count : self._count + more] = ids[absent]
-            self._cells.claim(ids[absent], positions[absent])
+            self._claim(ids[absent], positions[absent])
             self._count += more
         return positions
 
@@ -132,11 +134,25 @@ class RowIndex:
         if self._old is not None and len(there) < len(ids):
             rest = np.flatnonzero(positions < 0)
             at, found = self._old.probe(ids[rest])
-            # What has moved is still written in the old table's first part.
-            unmoved = np.flatnonzero((found >= 0) & (at >= self._next))
+            unmoved = np.flatnonzero(found >= 0)
             positions[rest[unmoved]] = found[unmoved]
             places.append(_Place(self._old, rest[unmoved], at[unmoved]))
         return positions, places
+
+    def _claim(self, ids: Ids, positions: Positions) -> None:
+        old = self._old
+        if old is not None and old.used + len(ids) <= _MOST_USED_AT_LAST * len(old):
+            # To the part of the old table that has not moved, if there: so the new one comes into use from its
+            # beginning on, and the system need not find memory for all of it at once.
+            early = old.home(ids) >= self._next
+            which = np.flatnonzero(early)
+            at = old.claim(ids[which], positions[which])
+            around = at < self._next  # from the end of the table to its beginning, which has moved
+            old.erase(at[around])
+            early[which[around]] = False
+            self._left += int(np.count_nonzero(early))
+            ids, positions = ids[~early], positions[~early]
+        self._cells.claim(ids, positions)
 
     def _wanted_bits(self, more: int) -> int | None:
         """Size of the table that so many more ids want; None: there is room in the present one."""
@@ -164,7 +180,7 @@ class RowIndex:
             return
         end = min(self._next + cells, len(self._old))
         for start in range(self._next, end, _BLOCK_CELLS):
-            ids, positions = self._old.contents(start, min(start + _BLOCK_CELLS, end))
+            ids, positions = self._old.take_out(start, min(start + _BLOCK_CELLS, end))
             self._cells.claim(ids, positions)
             self._left -= len(ids)
         self._next = end
