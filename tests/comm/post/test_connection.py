@@ -7,8 +7,9 @@ import contextlib
 
 import pytest
 import zmq
-from post_kit import note
+from post_kit import DEADLINE_S, note
 
+from pliant.comm.post.base import Limits
 from pliant.comm.post.envelope import Envelope, Kind, unpack
 from pliant.comm.post.place import reached
 
@@ -137,7 +138,7 @@ def test_a_client_of_the_same_name_takes_the_place_of_the_one_before(lab, raw):
         [Envelope(Kind.LOSS, 7).pack(), b"why"],
         [Envelope(Kind.HELLO, 7).pack()],
         [Envelope(Kind.HELLO, 7).pack(), b"\xff\xfe"],
-        [Envelope(Kind.LETTER, 7, 0).pack(), note("x"), *[b""] * 5000],
+        [Envelope(Kind.LETTER, 7, 0, frames=5000).pack(), note("x"), *[b""] * 5000],
         [bytes(1)] * 100_000,
     ],
     ids=str.split("empty three-empty no-envelope no-header connection welcome loss for-nobody text many-frames parts"),
@@ -152,6 +153,33 @@ def test_what_does_not_fit_is_dropped_and_counted(lab, raw, parts):
     lab.until(server.letters)
     assert server.letters() == ["good"]
     assert server.losses("w1") == []
+
+
+def test_a_letter_that_is_too_large_as_a_whole_is_dropped_and_counted(lab, raw):
+    server = lab.post("s1", limits=Limits(letter_bytes=100_000))
+    client = rogue_client(lab, raw, server)
+    client.send_multipart([Envelope(Kind.LETTER, 7, 0, frames=2).pack(), note("x"), bytes(60_000), bytes(60_000)])
+    say(client, 0, "good")
+    lab.until(server.letters)
+    assert server.letters() == ["good"]
+    assert server.post.dropped == 1
+
+
+def test_a_client_that_comes_back_before_its_loss_was_noticed_is_connected(lab, raw):
+    server = lab.post("s1")
+    rogue_client(lab, raw, server, connection=7).close(linger=0)
+    inside = server.post._server
+    assert inside._monitor.socket.poll(1000 * DEADLINE_S), "the first has closed, as the server will notice"
+    second = raw(zmq.DEALER, server.post.endpoint, ROUTING_ID=b"w2")
+    second.send_multipart([Envelope(Kind.HELLO, 8).pack(), b"s1"])
+    assert inside._socket.poll(1000 * DEADLINE_S), "the second has said hello"
+    assert unpack(receive(lab, second)[0]) == Envelope(Kind.WELCOME, 8)
+    for _ in range(5):
+        lab.turn()
+    assert server.losses("w2") == ["it has connected anew"]
+    assert server.connected("w2")
+    say(second, 0, "second", connection=8)
+    lab.until(server.letters)
 
 
 @pytest.mark.parametrize("name", [b"\0five", b"a b", "wörker".encode(), b"w" * 200])

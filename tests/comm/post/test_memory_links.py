@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from post_kit import Desk, check_connections, decoder, note
 
-from pliant.comm.post.base import Limits, PeerLost, PostFullError
+from pliant.comm.post.base import Limits, PeerConnected, PeerLost, PostFullError
 from pliant.comm.post.memory import MemoryExchange
 
 SERVERS, WORKERS = ("s1", "s2"), ("w1", "w2", "w3")
@@ -146,6 +146,29 @@ def test_a_killed_worker_is_heard_no_more_and_its_servers_are_told():
     assert world.desks["w1"].post.send("s1", note("x")) is None
     world.desks["w1"].post.connect("s1", world.desks["s1"].post.endpoint)
     assert not world.exchange.deliver()
+
+
+def test_a_new_connection_ends_the_one_before_whatever_comes_first():
+    for seed in range(20):
+        world = World(seed)
+        post, server = world.desks["w1"].post, world.desks["s1"]
+        post.disconnect("s1")
+        post.connect("s1", server.post.endpoint)
+        world.settle()
+        told = [type(event) for event in server.events if event.peer == "w1"]
+        assert told == [PeerConnected, PeerLost, PeerConnected]
+
+
+def test_nothing_is_told_of_a_server_that_was_given_up():
+    world = World(0)
+    worker = world.desks["w1"]
+    world.desks["s1"].post.answer("w1", note("x"))
+    world.exchange.break_link("w1", "s1")
+    world.exchange.deliver_all()
+    before = len(worker.events)
+    worker.post.disconnect("s1")
+    world.settle()
+    assert worker.events[before:] == []
 
 
 def test_what_waits_is_bounded():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from post_kit import DEADLINE_S, KEY, decoder, note
 
+from pliant.comm.post import wiring
 from pliant.comm.post.base import Letter
 from pliant.comm.post.place import LocalPlace, NetworkPlace
 from pliant.comm.post.post import PostOptions, ZmqPost
@@ -140,6 +141,7 @@ def test_an_isolated_post_sends_nothing_and_can_be_woken_and_closed(real_lab):
     assert worker.post.poll() == []  # it was woken by that
     assert worker.post.send("s1", note("x")).done
     worker.post.connect("s2", server.post.endpoint)
+    assert "s2" not in worker.post.trouble(), "it has not begun to connect"
     worker.post.wake()
     assert worker.post.poll() == []
     assert worker.post.poll(0.0) == []
@@ -279,10 +281,38 @@ def test_a_fork_leaves_the_post_to_its_parent(real_lab):
     assert server.losses("w1") == []
 
 
-def test_letters_that_wait_leave_before_a_post_closes(real_lab):
+FORGOTTEN = r"""
+import gc, os, sys
+sys.path.insert(0, sys.argv[1])
+from post_kit import KEY, decoder
+from pliant.comm.post.post import PostOptions, ZmqPost
+
+complaints = []
+sys.unraisablehook = complaints.append
+post = ZmqPost("w1", decoder=decoder(), options=PostOptions(KEY))
+pid = os.fork()
+if pid == 0:
+    del post
+    gc.collect()
+    os._exit(len(complaints))
+code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+post.close()
+sys.exit(code)
+"""
+
+
+def test_a_fork_may_forget_the_post_without_a_warning():
+    command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", FORGOTTEN]
+    done = subprocess.run([*command, str(Path(__file__).parent)], check=False)
+    assert done.returncode == 0
+
+
+def test_letters_that_wait_leave_before_a_post_closes(real_lab, monkeypatch):
+    monkeypatch.setattr(wiring, "ROOM_LETTERS", 1)
     server, worker = real_lab.pair()
     for index in range(5000):
         worker.post.send("s1", note(str(index)))
+    assert worker.post._crowded, "they do not wait"
     closing = threading.Thread(target=worker.post.close, kwargs={"linger_s": DEADLINE_S})
     real_lab.desks.remove(worker)
     closing.start()

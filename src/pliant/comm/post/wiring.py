@@ -17,6 +17,8 @@ from pliant.timeouts import Timeouts
 
 ROOM_LETTERS = 1000
 """That ZeroMQ itself queues for a peer; what is beyond waits in ``Outbox``."""
+UNREAD_LETTERS = 10_000
+"""That ZeroMQ takes from a peer. Beyond it stops reading, and drops what the peer then sends before it closes."""
 MAX_READ = 256
 """Letters taken from one socket before others have their turn."""
 _MORE_BYTES = 1 << 10
@@ -48,8 +50,7 @@ class Wiring(Generic[HeaderT]):
         socket = self.context.socket(kind)
         options = {
             zmq.SNDHWM: ROOM_LETTERS,
-            # Beyond it ZeroMQ stops reading, and what a peer has sent before it closed would be dropped.
-            zmq.RCVHWM: 10 * ROOM_LETTERS,
+            zmq.RCVHWM: UNREAD_LETTERS,
             zmq.MAXMSGSIZE: self.limits.letter_bytes + _MORE_BYTES,
             zmq.HANDSHAKE_IVL: round(1000 * self.timeouts.handshake_s),
             zmq.LINGER: 0,
