@@ -274,6 +274,16 @@ def test_lost_slots_begin_the_job_again_from_its_checkpoint_with_other_workers_a
     assert scene.job.state == "running", "one copy is left"
 
 
+def test_workers_may_be_there_before_the_servers(play, tmp_path):
+    put_checkpoint(tmp_path, 5)
+    scene = play(strategy="parameter-server", checkpoints=str(tmp_path), start_workers=1)
+    scene.start_workers()
+    scene.enter(step=0)
+    scene.start_servers()
+    lose(scene, "s1")
+    assert "state_lost" in scene.kinds()
+
+
 def test_servers_that_are_still_starting_are_dismissed_with_the_others(play, tmp_path):
     put_checkpoint(tmp_path, 5)
     scene = running(play, 2, checkpoints=str(tmp_path))

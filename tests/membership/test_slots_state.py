@@ -168,6 +168,16 @@ def test_before_the_beginning_lost_slots_are_placed_anew():
     assert {server for place in servers.job.places for server in place.holders} == {"s3", "s4"}
 
 
+def test_workers_may_begin_before_there_is_a_placement():
+    servers = Servers(2)
+    servers.hear(ev.JobBegun())
+    servers.ready("s1", "s2")
+    assert servers.job.begun
+    servers.gone("s1")
+    servers.gone("s2")
+    assert servers.kinds(ev.SlotsLost)
+
+
 def test_the_state_is_lost_elsewhere():
     servers = begun(2)
     servers.hear(ev.StateLost())

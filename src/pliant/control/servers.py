@@ -132,6 +132,11 @@ class Servers:
         if self.slots is not None and not self.slots.begun:
             self.handle(ev.JobBegun())
 
+    def committed(self) -> None:
+        """Workers have committed steps."""
+        self.job_begun()
+        self.changes.committed()
+
     def scale(self, servers: int, *, by: str) -> None:
         """Change the wanted number.
 

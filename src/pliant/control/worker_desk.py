@@ -202,7 +202,7 @@ def _committed(job: Job, record: WorkerRecord, message: StepsCommitted) -> None:
     fresh = job.progress.add(message)
     if fresh:
         job.changes.committed()
-        job.servers.changes.committed()
+        job.servers.committed()
         job.write_scalars(fresh)
 
 

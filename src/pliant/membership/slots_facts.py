@@ -60,6 +60,8 @@ class SlotsFacts:
         """Of the newest placement; 0 before the first."""
         self.begun = False
         """Lost slots are the end of what the job has done; before, they are placed anew."""
+        self._workers_begun = False
+        """Workers hold the job's state, perhaps while there is no placement yet."""
         self.waiting = False
         """All servers were dismissed; others are started when there is something to begin again from."""
         self.over = False

@@ -94,7 +94,8 @@ class JobSlots(SlotsFacts):
                 _check_copies(copies)
                 self.copies = copies
             case ev.JobBegun():
-                self.begun = self.begun or bool(self._slots)
+                self._workers_begun = True
+                self.begun = bool(self._slots)
             case ev.StateLost():
                 return self._begin_again("the job's state is lost")
             case ev.StateFound():
@@ -161,7 +162,7 @@ class JobSlots(SlotsFacts):
         return [ev.SlotsLost(tuple(lost), last), *self._begin_again(why)]
 
     def _begin_again(self, reason: str) -> list[ev.SlotsDecision]:
-        self.begun, self.waiting = False, True
+        self.begun, self._workers_begun, self.waiting = False, False, True
         self._slots, self._goal, self._planned_for = [], (), ((), 0)
         return self._dismiss(self._live(), reason)
 
@@ -184,6 +185,7 @@ class JobSlots(SlotsFacts):
                 return []
             self._goal = first_goal(able, copies=min(self.copies, len(able)), slots=self._count)
             self._slots = [Slot() for _ in range(self._count)]
+            self.begun = self._workers_begun
         elif self._planned_for != (able, self.copies):
             have = tuple(slot.holders for slot in self._slots)
             self._goal = next_goal(self._goal, able, copies=self.copies, have=have)
