@@ -149,6 +149,8 @@ class ServerRecord(ProcessRecord):
     role: ClassVar[Role] = "server"
     endpoint: str = ""
     """Where it listens."""
+    farewell: str = ""
+    """Why it is retired."""
     progress: ServerProgress | None = None
     """Only for the status, and not journaled."""
 

@@ -42,7 +42,7 @@ def server_connected(job: Job, hello: ServerHello, link: Link) -> ServerRecord |
     if record.slow != 1.0:
         record.send(Misbehave(slow=record.slow))
     if record.retired:  # said before, perhaps by a coordinator that died before it arrived
-        record.send(Retire("others hold its slots"))
+        record.send(Retire(record.farewell))
         return record
     job.servers.tell(record)
     job.servers.changes.readied(record.server, now_s=job.now_s())

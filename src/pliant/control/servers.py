@@ -242,7 +242,7 @@ class Servers:
             case ev.RetireServer(server, reason):
                 record = self.records.get(server)
                 if record is not None and not record.retired:
-                    record.retired = True
+                    record.retired, record.farewell = True, reason
                     record.send(Retire(reason))
                     if self.slots is not None and not self.slots.waiting:
                         self.changes.left(server)
