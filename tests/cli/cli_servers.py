@@ -10,8 +10,15 @@ import cli_workers
 from pliant.config import Home, WorkerSpec
 from pliant.wire.address import servers_url
 from pliant.wire.codec import TO_SERVER
-from pliant.wire.messages import Retire
-from pliant.wire.server_messages import PlaceSlots, ServerFailed, ServerHello, ServerProgress, SlotsFilled
+from pliant.wire.messages import Retire, StillHere
+from pliant.wire.server_messages import (
+    PlaceSlots,
+    ServerFailed,
+    ServerHello,
+    ServerProgress,
+    ServerWelcome,
+    SlotsFilled,
+)
 from pliant.wire.socket import ControlSocket
 from pliant.wire.token import read_token
 
@@ -27,6 +34,7 @@ class FakeServer:
         self.retired = threading.Event()
         home = Home(path=Path(spec.home))
         self.socket = ControlSocket(servers_url(home), read_token(home.token), self._hello, self._on, decoder=TO_SERVER)
+        self.socket.beat = StillHere
         self.socket.start()
 
     def _hello(self) -> ServerHello:
@@ -35,6 +43,8 @@ class FakeServer:
 
     def _on(self, message) -> None:
         match message:
+            case ServerWelcome(patience_s=patience_s):
+                self.socket.set_patience(patience_s)
             case PlaceSlots(version=version, slots=slots):
                 filling = [slot for slot, place in enumerate(slots) if self._spec.worker in place.filling]
                 if filling:

@@ -40,7 +40,7 @@ def kinds(pliant):
 
 
 def test_servers_are_killed_scaled_and_hung_while_the_job_runs(pliant, run):
-    process, output = run("--patience", "1")
+    process, output = run("--patience", "3")
     first = serving(pliant)
     assert [(server["server"], server["primary"], server["copy"]) for server in first] == [
         ("s1", 32, 32),
@@ -77,7 +77,7 @@ def test_both_copies_lost_without_a_checkpoint_is_exit_code_4(pliant, run):
 
 
 def test_servers_outlive_the_coordinator_and_the_agent(pliant, run):
-    process, _ = run("--patience", "2")
+    process, _ = run("--patience", "3")
     before = serving(pliant)
     coordinator = json.loads((pliant.home / "coordinator.json").read_text())["pid"]
     os.kill(coordinator, signal.SIGKILL)
