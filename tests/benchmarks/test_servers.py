@@ -203,9 +203,8 @@ def test_both_strategies_go_through_a_contest(monkeypatch):
 def test_servers_are_killed_and_added(monkeypatch):
     """A real job: each event is in its report, with its numbers."""
     monkeypatch.setitem(dense.SIZES, "mlp", dense.Size(2, 0, 3))
-    monkeypatch.setattr(recovery, "CALM_STEPS", 3)
     monkeypatch.setattr(recovery, "WARM_UP", 3)
-    killed, added = recovery.measure(recovery.Drill("mlp", repeats=1))
+    killed, added = recovery.measure(recovery.Drill("mlp", repeats=1, calm_steps=3))
     assert (killed.what, added.what) == ("kill", "add")
     assert killed.bytes_moved > 0
     assert 0 < added.slot_copies <= 43

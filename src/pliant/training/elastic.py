@@ -303,6 +303,8 @@ class ElasticCrew:
             self.slow = fault.slow
         if fault.isolated:
             self._isolated = True
+            if self._post is not None:
+                self._post.isolate()
             cut_off()
 
     def _on_welcome(self, welcome: Welcome) -> None:

@@ -21,6 +21,7 @@ class Position:
         loss: of the last committed step.
         updates: optimizer steps that parameter servers have done.
         began_at: what ``updates`` was when the servers of this run got their first state.
+        era: the generation in which the job began, or began again from a checkpoint.
         agreed: the step before which all workers' states were compared the last time, and found equal.
         ended: kind and result of every call that has ended.
     """
@@ -35,6 +36,7 @@ class Position:
     loss: float | None = None
     updates: int = 0
     began_at: int = 0
+    era: int = 0
     agreed: int | None = None
     ended: list[tuple[str, Any]] = field(default_factory=list)
 

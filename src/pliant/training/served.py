@@ -40,6 +40,7 @@ class Served:
         optimizers = {name: item for name, item in tracked.items() if isinstance(item, torch.optim.Optimizer)}
         self._parameters = ServedParameters(self._models, optimizers)
         self._client = make_client(self.begin, check=session.check_end)
+        self._client.era = lambda: session.position.era if session.crew.stateful else 0
         for table in self._parameters.tables.values():
             table.source = self
         self._aside: list[tuple[torch.Tensor, torch.Tensor]] = []

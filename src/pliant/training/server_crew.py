@@ -183,6 +183,7 @@ class ServerCrew(SoloCrew):
                 self._post.wake()
             case Misbehave(isolated=True):
                 self._isolated = True
+                self._post.isolate()
                 cut_off()
             case Retire():
                 self._retired = message.reason

@@ -245,6 +245,8 @@ class Session:
         if synced.state is not None:
             self._pending = cast(Mapping[str, Any], decode(synced.state.meta, synced.state.tensors))
             self.position = Position.from_state(self._pending["position"])
+        if kind == "founding":
+            self.position.era = group.generation
         self._take_deal(synced, attempt)
         recomputed = self._deals.get(self.position.passes, []) if attempt is not None else []
         self.crew.tell(

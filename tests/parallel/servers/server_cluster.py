@@ -198,6 +198,7 @@ class Worker:
         self.partials = Partials(self.served.layout, cluster.shards)
         self.updates = 0
         self.talk = Conversation(self.send, begin=self.begin)
+        self.talk.era = 1
         self.talk.placed(cluster.coordinator.placement)
         self.step, self.work, self.request = 0, None, None
 

@@ -62,6 +62,18 @@ def test_a_filling_copy_is_told_of_commands_after_its_snapshot_and_counts_once_i
     assert state.complete(0, 6)
 
 
+def test_a_copy_that_is_still_being_filled_is_told_again_that_it_counts():
+    state = held("a", "a", filling=["b"])
+    state.snapshot_sent(0, "b")
+    assert state.got_slots("b", [0]) == [0]
+    assert state.got_slots("b", [0]) == [], "said twice"
+    moved = state.place(2, [place("a", filling=["b"])])
+    assert (moved.counted, moved.to_fill) == ([(0, "b")], [])
+    state.snapshot_sent(0, "b")  # it was behind: it had to begin anew, of which this server did not hear
+    assert state.got_slots("b", [0]) == [0]
+    assert state.place(3, [place("a", "b")]).counted == []
+
+
 def test_a_snapshot_acknowledges_what_is_in_it():
     state = held("a", "a", "b")
     state.mean_known(0, 6)

@@ -39,6 +39,8 @@ class ServersClient:
     """
 
     def __init__(self, post: ZmqPost[AnyLetter], *, begin: Beginner, check: Callable[[], None], again_s: float) -> None:
+        self.era: Callable[[], int] = lambda: 0
+        """In which this worker is, see ``letters``."""
         self._post, self._check, self._again_s = post, check, again_s
         self._changed = threading.Condition()
         self._talk = Conversation(self._send, begin=begin)
@@ -109,9 +111,19 @@ class ServersClient:
     # ------------------------------------------------------------ own thread
 
     def _run(self) -> None:
+        try:
+            self._talk_on()
+        except Exception as error:  # or whoever waits would wait for ever
+            self._talk.fail(f"the thread that talks to the servers has ended: {type(error).__name__}: {error}")
+            with self._changed:
+                self._changed.notify_all()
+            raise
+
+    def _talk_on(self) -> None:
         while not self._closed:
             events = self._post.poll(LOOK_S)
             with self._changed:
+                self._talk.era = self.era()
                 for event in events:
                     if isinstance(event, Posted):
                         self._talk.take(event.peer, event.header, event.frames)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
+
 from pliant.errors import ProtocolError
 from pliant.parallel.servers import letters as le
 from pliant.parallel.servers.client_work import PassWork, Work
@@ -38,6 +40,8 @@ class Conversation:
         self.placement: PlaceSlots | None = None
         self.trouble: str | None = None
         """What cannot be done, ever."""
+        self.era = 0
+        """In which this worker is; 0: not in the job yet, so that it may only look."""
         self._send, self._begin = send, begin
         self._pass: PassWork | None = None
         self._request: Work | None = None
@@ -90,8 +94,14 @@ class Conversation:
             self._take(server, letter, frames)
         except (ProtocolError, LookupError, RuntimeError) as error:
             self.trouble = f"server {server} sent {type(letter).__name__}, which makes no sense: {error}"
-        if self.trouble is not None and self._pass is not None:
-            self._pass.on_complete()  # whoever waits looks again
+        if self.trouble is not None:
+            self.fail(self.trouble)
+
+    def fail(self, trouble: str) -> None:
+        """Nothing more can come of this; whoever waits is to look."""
+        self.trouble = trouble
+        if self._pass is not None:
+            self._pass.on_complete()
 
     def _take(self, server: str, letter: le.Letter, frames: Sequence[memoryview]) -> None:
         match letter:
@@ -103,7 +113,7 @@ class Conversation:
                 if given is not None:
                     number, states = given
                     for slot, begun in states.items():
-                        self._send(server, le.Begin(self._version, slot, number), begun)
+                        self._send(server, le.Begin(self._version, slot, number, era=self.era), begun)
             case le.Trouble():
                 self.trouble = letter.error
             case _:
@@ -129,4 +139,9 @@ class Conversation:
         return found
 
     def _sayer(self, server: str) -> Callable[[le.Letter, Sequence[Frame]], None]:
-        return lambda letter, frames: self._send(server, letter, frames)
+        def say(letter: le.Letter, frames: Sequence[Frame]) -> None:
+            if isinstance(letter, le.OF_AN_ERA):
+                letter = msgspec.structs.replace(letter, era=self.era)
+            self._send(server, letter, frames)
+
+        return say

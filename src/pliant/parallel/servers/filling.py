@@ -35,6 +35,14 @@ class Filling:
         """Send these (slot, server) their snapshots, one with each ``flush``."""
         self._queue += [each for each in wanted if each not in self._queue]
 
+    def tell_counted(self, again: Sequence[tuple[int, str]]) -> None:
+        """Tell these (slot, server) again that they are counted, by a new placement."""
+        by_server: dict[str, list[int]] = {}
+        for slot, server in again:
+            by_server.setdefault(server, []).append(slot)
+        for server, slots in by_server.items():
+            self._holdings.mail.command(server, le.Counted(self._holdings.state.version, slots))
+
     # ------------------------------------------------------------ from workers
 
     def begin(self, letter: le.Begin, frames: Sequence[memoryview], *, copies: Sequence[str]) -> None:
@@ -82,11 +90,15 @@ class Filling:
         if counted:
             self._holdings.mail.command(sender, le.Counted(self._holdings.state.version, counted))
 
-    def counted(self, letter: le.Counted) -> None:
+    def counted(self, sender: str, letter: le.Counted) -> None:
         """As a filling copy: the coordinator may be told."""
-        here = [slot for slot in letter.slots if slot in self._holdings.state.slots]
-        if here:
-            self._report(letter.version, here, sum(self._received.pop(slot, 0) for slot in here))
+        slots = self._holdings.state.slots
+        here = [slot for slot in letter.slots if slot in slots]
+        blank = [slot for slot in here if slots[slot].number == BLANK]
+        if blank:  # it was given up here meanwhile, of which the primary does not know
+            self._holdings.mail.answer(sender, le.Behind(blank))
+        if len(here) > len(blank):
+            self._report(letter.version, [slot for slot in here if slot not in blank])
 
     # ------------------------------------------------------------ what has become ready
 

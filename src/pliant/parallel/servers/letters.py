@@ -3,7 +3,8 @@
 A letter is a header and frames of raw bytes. Slots are named in *runs* ``[first, stop)``. Where frames hold "the
 slots", that is one frame for each slot and each bucket that it lies in, in order. ``version`` is that of the placement
 (:class:`pliant.wire.server_messages.PlaceSlots`) by which the sender goes. Every letter may come twice, and late
-(docs/design/0007).
+(docs/design/0007). ``era`` is the generation in which the job began, or began again from a checkpoint: workers of an
+earlier one may not know yet that they are to end.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Hail(Letter, frozen=True):
     scales: list[float]
     tables: list[str] = []
     """That the sender has, in order: of each it sends a :class:`RowPart`."""
+    era: int = 0
 
 
 class Part(Letter, frozen=True):
@@ -80,6 +82,7 @@ class Pull(Letter, frozen=True):
     step: int
     table: str
     runs: list[Run]
+    era: int = 0
 
 
 class Update(Letter, frozen=True):
@@ -103,6 +106,7 @@ class Update(Letter, frozen=True):
     """The options of the parameter groups are in the first frames: their tree, and so many tensors."""
     changed: bool = False
     runs: list[Run] = []
+    era: int = 0
 
 
 class LookAt(Letter, frozen=True):
@@ -111,6 +115,7 @@ class LookAt(Letter, frozen=True):
     version: int
     pass_number: int
     runs: list[Run]
+    era: int = 0
 
 
 class Begin(Letter, frozen=True):
@@ -119,6 +124,7 @@ class Begin(Letter, frozen=True):
     version: int
     slot: int
     number: int
+    era: int = 0
 
 
 class Dump(Letter, frozen=True):
@@ -127,6 +133,7 @@ class Dump(Letter, frozen=True):
     version: int
     number: int
     slots: list[int]
+    era: int = 0
 
 
 # ---------------------------------------------------------------- server -> worker
@@ -296,6 +303,8 @@ AnyLetter = (
     | GotSlots
     | Behind
 )
+
+OF_AN_ERA = (Hail, Pull, Update, LookAt, Begin, Dump)
 
 
 def runs_of(slots: Iterable[int]) -> list[Run]:

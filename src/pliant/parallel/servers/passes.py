@@ -24,6 +24,11 @@ class Passes:
         self._fresh: list[int] = []
         """Slots whose mean has become known and was not sent to the copies yet."""
 
+    def forget(self) -> None:
+        """The job has begun again."""
+        self._gather, self._told, self._added = None, {}, {}
+        self._holdings.rows.begin()
+
     # ------------------------------------------------------------ from workers
 
     def hail(self, worker: str, letter: le.Hail) -> None:

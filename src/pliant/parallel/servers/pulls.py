@@ -29,6 +29,10 @@ class Pulls:
         self._waiting: dict[str, _Waiting] = {}
         """By worker: it asks for one table at a time."""
 
+    def forget(self) -> None:
+        """The job has begun again."""
+        self._waiting = {}
+
     def pull(self, worker: str, letter: le.Pull, frames: Sequence[memoryview]) -> None:
         """A worker wants rows; an earlier wish of it is void."""
         ids = read_ids(FrameReader(frames))

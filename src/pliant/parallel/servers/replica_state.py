@@ -32,6 +32,8 @@ class SlotRecord:
 
     role: Role
     primary: str = ""
+    holders: frozenset[str] = frozenset()
+    """As the placement says."""
     number: int = BLANK
     """Newest update that was done here; BLANK: there is no state yet."""
     pass_number: int = BLANK
@@ -57,6 +59,10 @@ class Moved:
     """Now primary, and was not."""
     to_fill: list[tuple[int, str]] = field(default_factory=list)
     """(slot, server): send a snapshot."""
+    counted: list[tuple[int, str]] = field(default_factory=list)
+    """(slot, server): is being filled, and was counted before. It has to be told again: the coordinator may have had it
+    begin anew, and hears of newer placements only.
+    """
 
 
 class ReplicaState:
@@ -96,6 +102,7 @@ class ReplicaState:
             moved.gained.append(slot)
         before, record.role = record.role, role
         record.primary = place.holders[0] if place.holders else ""
+        record.holders = frozenset(place.holders)
         if role != "primary":
             for known in (record.following, record.counted, record.mean_awaits, record.update_awaits, record.snapshots):
                 known.clear()
@@ -112,6 +119,7 @@ class ReplicaState:
         if record.number != BLANK:
             wanting = sorted(filling - record.following)
             moved.to_fill += [(slot, server) for server in wanting]
+            moved.counted += [(slot, server) for server in sorted(filling & record.counted)]
 
     # ------------------------------------------------------------ as a primary
 
@@ -140,7 +148,7 @@ class ReplicaState:
         record.following.add(server)
 
     def got_slots(self, server: str, slots: Iterable[int]) -> list[int]:
-        """``server`` has these whole slots. Returns those where it was not counted, and is from now on."""
+        """``server`` has these whole slots. Returns those where it is being filled, and is counted from now on."""
         fresh = []
         for slot in slots:
             record = self.slots.get(slot)
@@ -153,7 +161,7 @@ class ReplicaState:
                 record.update_awaits.discard(server)
             if at[1] >= record.pass_number:
                 record.mean_awaits.discard(server)
-            if server not in record.counted:
+            if server not in record.holders:
                 record.counted.add(server)
                 fresh.append(slot)
         return fresh

@@ -60,6 +60,7 @@ class SlotServer:
         self._pulls = Pulls(self._holdings)
         self._filling = Filling(self._holdings, report)
         self._placement: PlaceSlots | None = None
+        self._era = 0
         self._early: deque[tuple[str, le.Letter, Sequence[memoryview]]] = deque(maxlen=MOST_EARLY)
 
     @property
@@ -77,6 +78,7 @@ class SlotServer:
             self._holdings.forget(slot)
         self._passes.moved(dropped=moved.dropped, promoted=moved.promoted)
         self._filling.fill(moved.to_fill)
+        self._filling.tell_counted(moved.counted)
         early, self._early = self._early, deque(maxlen=MOST_EARLY)
         for sender, letter, frames in early:
             self.handle(sender, letter, frames)
@@ -86,11 +88,22 @@ class SlotServer:
         if getattr(letter, "version", 0) > self.state.version:
             self._early.append((sender, letter, frames))
             return
+        if isinstance(letter, le.OF_AN_ERA) and not self._is_of_now(letter):
+            return
         try:
             self._take(sender, letter, frames)
         except (ProtocolError, LookupError) as error:
             self.dropped += 1
             _log.warning("a letter %s of %s was dropped: %s", type(letter).__name__, sender, error)
+
+    def _is_of_now(self, letter: le.Hail | le.Pull | le.Update | le.LookAt | le.Begin | le.Dump) -> bool:
+        """The sender is not a worker of what the job was before it began again."""
+        if letter.era > self._era:
+            self._era = letter.era
+            self._passes.forget()
+            self._updates.forget()
+            self._pulls.forget()
+        return letter.era == self._era or (letter.era == 0 and isinstance(letter, le.Pull))
 
     def reconnected(self, server: str) -> None:
         """Letters to this copy may have been lost: it gets its slots anew."""
@@ -98,7 +111,6 @@ class SlotServer:
 
     def flush(self) -> None:
         """Send what has become ready."""
-        _debug(self)
         self._passes.flush()
         self._updates.flush()
         self._pulls.flush()
@@ -137,7 +149,7 @@ class SlotServer:
             case le.GotSlots():
                 self._filling.got_slots(sender, letter)
             case le.Counted():
-                self._filling.counted(letter)
+                self._filling.counted(sender, letter)
             case le.Behind():
                 self._filling.fill([(slot, sender) for slot in letter.slots if self.state.is_primary(slot)])
             case _:
@@ -148,11 +160,3 @@ class SlotServer:
             return []
         place = self._placement.slots[slot]
         return [server for server in (*place.holders, *place.filling) if server != self.state.server]
-
-
-def _debug(c):  # DEBUG
-    import os, sys
-    if not os.path.exists("/tmp/h/debugflag") or getattr(c, "_dbg", 0) > 3: return
-    c._dbg = getattr(c, "_dbg", 0) + 1
-    g = c._passes._gather; p = c._holdings.mail._post
-    print("DEBUG", c.state.server, p.trouble(), p.dropped, c.dropped, {k: (len(v.outbox), v.outbox._next, v.expected) for k, v in p._server._clients.items()}, "v", c.state.version, "gather", g and (g.generation, g.pass_number, g.size, g.workers, g._expected, {k: list(v) for k, v in list(g._parts.items())[:3]}, len(g._parts)), "asked", {k: (n, len(s), q) for k, (n, s, q) in c._updates._asked.items()}, "pulls", {k: (v.letter.number, sorted(v.slots)[:4]) for k, v in c._pulls._waiting.items()}, "ordered", c._updates._ordered and c._updates._ordered.letter.number, {s: c.state.slots[s] for s in (0, 63) if s in c.state.slots}, "early", len(c._early), "queue", len(c._filling._queue), {(r.number, r.pass_number, r.role) for r in c.state.slots.values()}, file=sys.stderr, flush=True)

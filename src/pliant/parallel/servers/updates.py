@@ -35,6 +35,10 @@ class Updates:
         self._asked: dict[str, tuple[int, set[int], bool]] = {}
         """By worker: update, slots of it that it has not been sent, and whether it wants no parameters."""
 
+    def forget(self) -> None:
+        """The job has begun again."""
+        self._ordered, self._asked = None, {}
+
     # ------------------------------------------------------------ from workers
 
     def update(self, worker: str, letter: le.Update, frames: Sequence[memoryview]) -> None:
