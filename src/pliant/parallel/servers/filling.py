@@ -97,8 +97,9 @@ class Filling:
         blank = [slot for slot in here if slots[slot].number == BLANK]
         if blank:  # it was given up here meanwhile, of which the primary does not know
             self._holdings.mail.answer(sender, le.Behind(blank))
-        if len(here) > len(blank):
-            self._report(letter.version, [slot for slot in here if slot not in blank])
+        filled = [slot for slot in here if slot not in blank]
+        if filled:
+            self._report(letter.version, filled, sum(self._received.pop(slot, 0) for slot in filled))
 
     # ------------------------------------------------------------ what has become ready
 
