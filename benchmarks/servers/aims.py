@@ -85,7 +85,7 @@ def _memory(dense: Sequence[DenseResult]) -> Iterator[Verdict]:
             continue
         state_bytes = plain.parameters * STATE_BYTES
         less = [(r.label, plain.worker.pss_bytes - r.worker.pss_bytes) for r in served]
-        told = ", ".join(f"{size / 1e6:.0f} MB less with {label}" for label, size in less)
+        told = ", ".join(f"{-size / 1e6:+.0f} MB with {label}" for label, size in less)
         aim = f"{plain.model}: optimizer state ({state_bytes / 1e6:.0f} MB) gone from a worker"
         yield aim, told, all(size >= SHARE_OF_STATE * state_bytes for _, size in less)
 
@@ -111,7 +111,7 @@ def _tables(tables: Sequence[TableResult]) -> Iterator[Verdict]:
             continue
         in_process = result.system == BAG
         least, text = (1 / BEHIND_BAG, f"within {BEHIND_BAG:g}") if in_process else (OVER_RPC, f"at least {OVER_RPC:g}")
-        told = ", ".join(f"{name}: {ahead.text()} times its rate" for name, ahead in result.ahead.items())
+        told = ", ".join(f"{ahead.text()} times its rate with {name}" for name, ahead in result.ahead.items())
         met = all(ahead.median >= least for ahead in result.ahead.values())
         yield f"tables: {text} times {result.what}", told, met
 

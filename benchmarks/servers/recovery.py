@@ -30,9 +30,9 @@ OPTIONS = ("--workers", "2", "--strategy", "parameter-server", "--servers", "2:3
 SHARDS = 8
 STEPS = 100_000
 """More than there will be: the job is stopped when all has happened."""
-ADAMW_BYTES = 3 * 4
-"""For each parameter, itself included."""
-CALM_STEPS, WARM_UP = 25, 60
+SLOT_BYTES = 4 * 4
+"""For each parameter: itself, AdamW's two moments, and the gradient of the pass that comes."""
+WARM_UP = 20
 LIMIT_S, POLL_S = 180.0, 0.1
 STOPPED = 5
 """Exit code of ``pliant run``."""
@@ -44,11 +44,13 @@ class Drill:
 
     model: str
     repeats: int
+    calm_steps: int
+    """Between events."""
 
 
 def drills(*, quick: bool) -> list[Drill]:
     """A job for each model."""
-    return [Drill(model, 3 if quick else 10) for model in ("mlp", "wide")]
+    return [Drill(model, 3 if quick else 10, steps) for model, steps in (("mlp", 30), ("wide", 12))]
 
 
 def measure(drill: Drill) -> list[ServerChange]:
@@ -63,28 +65,28 @@ def measure(drill: Drill) -> list[ServerChange]:
         directory.mkdir()
         process = jobs.start(env, directory, name=NAME, options=OPTIONS, words=[*words, f"--steps={STEPS}"])
         try:
-            report = _disturb(process, lambda: jobs.client_of(env), Path(name, f"{NAME}.json"), drill.repeats)
+            report = _disturb(process, lambda: jobs.client_of(env), Path(name, f"{NAME}.json"), drill)
         except BaseException:
             print((directory / "log").read_text(errors="replace")[-3000:], flush=True)
             raise
         finally:
             end([process])
     parameters = sum(value.numel() for value in build(drill.model, samples=1).model.parameters())
-    return changes_of(report, model=drill.model, state_bytes=parameters * ADAMW_BYTES)
+    return changes_of(report, model=drill.model, state_bytes=parameters * SLOT_BYTES)
 
 
-def _disturb(process: subprocess.Popen[bytes], connect: Callable[[], Client], report: Path, repeats: int) -> Report:
+def _disturb(process: subprocess.Popen[bytes], connect: Callable[[], Client], report: Path, drill: Drill) -> Report:
     with closing(_Job(process, connect)) as job:
         job.wait("training has begun", lambda status: status.step >= WARM_UP)
-        for count in range(1, repeats + 1):
+        for count in range(1, drill.repeats + 1):
             job.kill_server()
             job.wait_event("slots_restored", count)
-            job.pass_steps()
-        for wanted, kind in ((3, "servers_joined"), (2, "server_left")) * repeats:
+            job.pass_steps(drill.calm_steps)
+        for wanted, kind in ((3, "servers_joined"), (2, "server_left")) * drill.repeats:
             before = job.count(kind)
             job.client.scale(NAME, servers=wanted)
             job.wait_event(kind, before + 1)
-            job.pass_steps()
+            job.pass_steps(drill.calm_steps)
         job.client.stop(NAME)
     if process.wait(LIMIT_S) not in (0, STOPPED):
         raise RuntimeError(f"`pliant run` ended with exit code {process.returncode}")
@@ -123,10 +125,10 @@ class _Job:
         """Until this has happened so often, and all servers hold what they should."""
         self.wait(f"{count} events {kind}", lambda status: self.count(kind) >= count and _at_rest(status))
 
-    def pass_steps(self) -> None:
+    def pass_steps(self, steps: int) -> None:
         """Some quiet ones."""
         first = self.client.job(NAME).step
-        self.wait(f"{CALM_STEPS} steps", lambda status: status.step >= first + CALM_STEPS)
+        self.wait(f"{steps} steps", lambda status: status.step >= first + steps)
 
     def wait(self, what: str, condition: Callable[[JobStatus], bool]) -> None:
         """Until the status shows it; raises RuntimeError if it does not in time."""

@@ -12,24 +12,31 @@ from benchmarks.servers import aims
 from benchmarks.servers.accounts import DenseResult, Footprint, ServerChange, TableResult
 
 WHY = (
-    "Why: a step of all-reduce moves (workers - 1) / workers of the gradients and as much of the result to and "
-    "from each worker. With servers each worker sends its whole sums and takes all parameters; a second copy of "
-    "each slot is sent the mean gradient and computes the update once more. In return the update is computed once "
-    "for each copy, and not once on each worker. So servers lose where few workers share a machine and the update "
-    "is cheap, and gain with each further worker, with optimizers that compute or keep much, and where servers "
-    "have processors of their own. Here all processes share two cores, so that every byte that is moved is "
-    "computing time taken from the workers."
+    "Why: in a step of all-reduce each of n workers sends (n - 1) / n of the gradients, and takes as much. With "
+    "servers each worker sends its whole sums and takes all parameters, which is twice as much for two workers; "
+    "each second copy of a slot is sent the mean gradient, and computes the update once more. In return the update "
+    "is computed once for each copy, and not once on each worker. So on few workers that share a machine, as here, "
+    "servers cost more than they save: all that is moved is moved by the processors that compute. They gain with "
+    "each further worker, with optimizers that compute or keep much, and with processors of their own. The "
+    "optimizer's state is gone from the workers, but not all of its memory: a worker keeps a buffer of the "
+    "parameters that it receives (4 bytes a parameter), and what the transport has received, and freed, is not "
+    "given back to the system."
 )
 HOW = (
-    "All strategies of a comparison are jobs of `pliant run` that are alive at once and train in turns, every "
-    "other round in the opposite order (benchmarks/turns.py); a ratio is that of the median steps of one round. "
-    "AdamW, four shards for each worker of the smaller number, dealt evenly; one intra-op thread for each "
-    "process. mlp: 1 million parameters, wide: an MLP of 10 million, gpt: the GPT of examples/char_gpt.py with "
-    "10.7 million. Memory is read while all jobs stand still after their last turn: PSS counts a process's "
-    "private pages and its part of the shared ones, peak is of RSS, which counts shared ones (torch's libraries) "
-    "fully. A stall is the longest gap between two commits around the event less the median one before it, as in "
-    "the job's report; the same measure over as many steps right before the event tells how much of it is this "
-    "machine's noise."
+    "All strategies of a comparison are jobs of `pliant run` that are alive at once and train in turns, every other "
+    "round in the opposite order (benchmarks/turns.py); a ratio is that of the median steps of one round. AdamW, "
+    "four shards for each worker (eight where 2 and 4 workers are compared), dealt evenly; one intra-op thread for "
+    "each process; the learning rate is so low that nothing is learnt, because gradients near zero slow processors "
+    "down. mlp: 1 million parameters, wide: an MLP of 10 million, gpt: the GPT of examples/char_gpt.py with 10.7 "
+    "million. Memory is read while all jobs stand still after their last turn: PSS counts a process's private pages "
+    "and its part of the shared ones; RSS, and peak, which is of RSS, count shared ones (torch's libraries) fully. "
+    "Servers are killed with SIGKILL in a job of 2 workers and 2 servers with 2 copies; then it is asked for a "
+    "third one, and for two again. A stall is the longest gap between two commits around the event less the median "
+    "one before it, as in the job's report; the same measure over as many steps right before the event tells how "
+    "much of it is this machine's noise. All state: of both copies, parameters, AdamW's two moments and the "
+    "gradient of the pass in hand. Tables: one worker; 65,536 ids a batch, in bags of 8, the k-th id in proportion "
+    "to 1 / (k + 1), Adagrad; all rows of Pliant's and torch's tables are there before it is measured, the dict has "
+    "those that the batches look up."
 )
 
 
@@ -129,7 +136,7 @@ def tables_table(results: Sequence[TableResult]) -> str:
     heads = ("system", "rows", "ids a batch", "different", "batch ms", "rows a second", "Pliant's rate over it")
     lines = [row(*heads), row(*["---"] * len(heads))]
     for r in results:
-        ahead = "<br>".join(f"{name}: {found.text()}" for name, found in r.ahead.items())
+        ahead = ", ".join(f"{found.text()} with {name}" for name, found in r.ahead.items())
         cells = (f"{r.rows:,}", f"{r.ids:,}", f"{r.unique:,.0f}", r.step_s.text(scale=1e3, digits=1), f"{r.rate:,.0f}")
         lines.append(row(r.what, *cells, ahead))
     return "\n".join(lines)

@@ -77,7 +77,8 @@ def measure(size: Size) -> list[TableResult]:
     entries += [_plain(rival, size) for rival in RIVALS]
     times_s = contest(entries, rounds=size.rounds)
     unique = fmean(find_unique(batch).ids.numel() for batch in zipf_batches(size.rows))
-    told = {f"{PLIANT}-{n}": f"Pliant, {SERVERS} servers, {n} {'copy' if n == 1 else 'copies'}" for n in (1, 2)}
+    copies = {f"{PLIANT}-{n}": f"{n} {'copy' if n == 1 else 'copies'}" for n in (1, 2)}
+    told = {name: f"Pliant, {SERVERS} servers, {text}" for name, text in copies.items()}
     told |= {rival.system: rival.what for rival in RIVALS}
     return [
         TableResult(
@@ -87,7 +88,7 @@ def measure(size: Size) -> list[TableResult]:
             ids=BATCH,
             unique=unique,
             step_s=spread([value for turn in turns for value in turn]),
-            ahead={name: ratio(turns, times_s[name]) for name in setups if system not in setups},
+            ahead={text: ratio(turns, times_s[name]) for name, text in copies.items() if system not in copies},
         )
         for system, turns in times_s.items()
     ]

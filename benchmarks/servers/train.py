@@ -12,6 +12,8 @@ from benchmarks.workload import build, workload_arguments
 
 KEPT = 512
 """Different samples."""
+LR = 1e-6
+"""So low that the few samples are not learnt: else gradients become so small that the processor slows down."""
 
 
 class Again(Dataset[tuple[torch.Tensor, ...]]):
@@ -33,7 +35,7 @@ def main() -> None:
     args = workload_arguments().parse_args()
     batch = args.shards * args.per_shard
     work = build(args.model, samples=KEPT, context=args.context)
-    optimizer = torch.optim.AdamW(work.model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(work.model.parameters(), lr=LR)
     job = pliant.join(model=work.model, optimizer=optimizer)
     loader = pliant.Loader(Again(work.dataset, args.steps * batch), batch_size=batch, shards=args.shards, seed=0)
     turnstile: Turnstile | None = None
