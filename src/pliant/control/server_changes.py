@@ -5,8 +5,8 @@ A server's death stalls whoever waits for its answer: the stall is that of the t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from pliant.control.event_log import EventLog
 from pliant.control.progress import Progress
@@ -27,7 +27,8 @@ class _Restoring:
     """From a server's death on, until all slots have as many holders again as they should."""
 
     begin_s: float
-    slots: int = 0
+    slots: set[int] = field(default_factory=set)
+    """That somebody has got; who has told of them may tell again."""
     size_bytes: int = 0
 
 
@@ -55,11 +56,11 @@ class ServerChanges:
             self._met.add(server)
             self._newcomers[server] = now_s
 
-    def received(self, server: ServerId, *, slots: int, size_bytes: int) -> None:
+    def received(self, server: ServerId, *, slots: Iterable[int], size_bytes: int) -> None:
         """A server has got slots."""
         self._received[server] = self._received.get(server, 0) + size_bytes
         if self._restoring is not None:
-            self._restoring.slots += slots
+            self._restoring.slots.update(slots)
             self._restoring.size_bytes += size_bytes
 
     def lost(self, server: ServerId, how: str, *, places: Sequence[SlotPlace], now_s: float) -> None:
@@ -156,7 +157,7 @@ class ServerChanges:
             return  # a server less was wanted than there were copies
         each = "1 holder" if copies == 1 else f"{copies} holders"
         took_s = now_s - restoring.begin_s
-        text = f"each slot has {each} again: {_slots(restoring.slots)} filled in {took_s:.2f} s"
+        text = f"each slot has {each} again: {_slots(len(restoring.slots))} filled in {took_s:.2f} s"
         seq = self._log.record("slots_restored", text, step=self._progress.step)
         self._log.update(seq, bytes_moved=restoring.size_bytes or None)
 

@@ -84,5 +84,5 @@ def _filled(job: Job, record: ServerRecord, message: SlotsFilled) -> None:
     newest = 0 if slots is None else slots.version
     if not 0 < message.version <= newest:
         raise ProtocolError(f"SlotsFilled of placement {message.version}; the newest is {newest}")
-    job.servers.changes.received(record.server, slots=len(message.slots), size_bytes=max(0, message.size_bytes))
+    job.servers.changes.received(record.server, slots=message.slots, size_bytes=max(0, message.size_bytes))
     job.servers.handle(ev.SlotsReceived(record.server, message.version, tuple(message.slots)))

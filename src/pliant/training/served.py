@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from pliant.errors import UsageError
+from pliant.errors import ConfigError, UsageError
 from pliant.parallel.servers.client import ServersClient
 from pliant.parallel.servers.client_work import PullWork
 from pliant.parallel.servers.conversation import Beginner
@@ -39,6 +39,11 @@ class Served:
         self._models = {name: item for name, item in tracked.items() if isinstance(item, nn.Module)}
         optimizers = {name: item for name, item in tracked.items() if isinstance(item, torch.optim.Optimizer)}
         self._parameters = ServedParameters(self._models, optimizers)
+        if self._parameters.layout.params and not optimizers:
+            raise ConfigError(
+                "no optimizer is tracked, and with parameter servers only tracked ones can change parameters: "
+                "pliant.join(model=model, optimizer=optimizer)"
+            )
         self._client = make_client(self.begin, check=session.check_end)
         self._client.era = lambda: session.position.era if session.crew.stateful else 0
         for table in self._parameters.tables.values():

@@ -51,13 +51,13 @@ def _run_script(spec: WorkerSpec, crew: ServerCrew) -> int:
     sys.path.insert(0, str(Path(spec.script).resolve().parent))
     try:
         runpy.run_path(spec.script, run_name="__main__")
-    except JobStopped as stop:
-        print(stop.reason, file=sys.stderr)
+    except JobStopped:
         return 0
     except BaseException as error:
         text = script_traceback(error, spec.script)
         crew.tell(ServerFailed(error=str(error) if isinstance(error, PliantError) else repr(error), traceback=text))
-        print(text, file=sys.stderr, end="")
+        if not isinstance(error, PliantError):  # else the job's own last line says all, once
+            print(text, file=sys.stderr, end="")
         return SCRIPT_RAISED
     crew.tell(ServerFailed(error=NEVER_JOINED))
     print(NEVER_JOINED, file=sys.stderr)

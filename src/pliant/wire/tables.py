@@ -86,7 +86,7 @@ class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expire_after_steps: int | None = None
     """A row is forgotten when it was not updated for more steps than this: whoever asks gets the initial row again."""
     min_count: int = 1
-    """An id has a row of its own from its so-manieth update on. Those before are counted, and have no other effect."""
+    """An id has a row of its own once it was updated so many times. Updates before are counted and do nothing else."""
     max_rows: int | None = None
     """Most rows that one server holds of it."""
 

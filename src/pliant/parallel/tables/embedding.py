@@ -50,7 +50,7 @@ class Embedding(nn.Module):
         seed: of the initial rows.
         init: how they are drawn.
         expire_after_steps: rows that no step has updated for so long are forgotten.
-        min_count: an id has a row of its own from its so-manieth update on.
+        min_count: an id has a row of its own once it has been updated so many times.
         max_rows: that one server holds at most.
 
     Raises:
