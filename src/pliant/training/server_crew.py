@@ -155,7 +155,10 @@ class ServerCrew(SoloCrew):
     def _progress(self, server: SlotServer, store: DenseStore) -> ServerProgress:
         updates = max((record.number for record in server.state.slots.values()), default=0)
         return ServerProgress(
-            size_bytes=store.size_bytes, updates=max(0, updates), dropped=server.dropped + self._post.dropped
+            size_bytes=store.size_bytes + sum(table.size_bytes for table in server.tables),
+            rows=sum(table.rows for table in server.tables),
+            updates=max(0, updates),
+            dropped=server.dropped + self._post.dropped,
         )
 
     def _filled(self, version: int, slots: list[int], size_bytes: int) -> None:

@@ -67,11 +67,23 @@ def test_a_copy_that_is_still_being_filled_is_told_again_that_it_counts():
     state.snapshot_sent(0, "b")
     assert state.got_slots("b", [0]) == [0]
     assert state.got_slots("b", [0]) == [], "said twice"
-    moved = state.place(2, [place("a", filling=["b"])])
+    assert state.place(2, [place("a", filling=["b"])]).counted == []
+    moved = state.place(4, [place("a", filling=["b"])])  # 3 did not come here
     assert (moved.counted, moved.to_fill) == ([(0, "b")], [])
     state.snapshot_sent(0, "b")  # it was behind: it had to begin anew, of which this server did not hear
     assert state.got_slots("b", [0]) == [0]
-    assert state.place(3, [place("a", "b")]).counted == []
+    assert state.place(6, [place("a", "b")]).counted == []
+
+
+def test_who_is_to_have_a_copy():
+    state = held("a", "a", "b", filling=["c"])
+    assert [state.wants(0, server) for server in "bcd"] == [True, True, False]
+    assert state.in_flight("c") == 0
+    state.snapshot_sent(0, "c")
+    assert state.in_flight("c") == 1
+    state.place(2, [place("a", "b")])
+    assert not state.wants(0, "c")
+    assert state.in_flight("c") == 0
 
 
 def test_a_snapshot_acknowledges_what_is_in_it():

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import msgspec
 
+from pliant.comm.post.base import Event, PeerLost, PostFullError
 from pliant.comm.post.base import Letter as Posted
-from pliant.comm.post.base import PeerLost, PostFullError
 from pliant.comm.post.post import ZmqPost
 from pliant.errors import PliantError
 from pliant.parallel.servers.client_work import PassWork, Work
@@ -124,14 +124,7 @@ class ServersClient:
             events = self._post.poll(LOOK_S)
             with self._changed:
                 self._talk.era = self.era()
-                for event in events:
-                    if isinstance(event, Posted):
-                        self._talk.take(event.peer, event.header, event.frames)
-                    elif isinstance(event, PeerLost):
-                        self._lost.add(event.peer)
-                    elif event.peer in self._lost:
-                        self._lost.discard(event.peer)
-                        self._talk.again()
+                self._hear(events)
                 while self._placements:
                     self._place(self._placements.popleft())
                 if time.monotonic() - self._said_s > self._again_s:
@@ -139,6 +132,17 @@ class ServersClient:
                     self._talk.again()
                 self._talk.say()
                 self._changed.notify_all()
+
+    def _hear(self, events: list[Event[AnyLetter]]) -> None:
+        for event in events:
+            if isinstance(event, Posted):
+                self._talk.take(event.peer, event.header, event.frames)
+            elif isinstance(event, PeerLost):
+                self._lost.add(event.peer)
+            elif event.peer in self._lost:
+                self._lost.discard(event.peer)
+                self._talk.again()
+        events.clear()  # with the frames that came
 
     def _place(self, placement: PlaceSlots) -> None:
         there = {address.server: address.endpoint for address in placement.servers}

@@ -12,6 +12,9 @@ from pliant.parallel.servers.holdings import Holdings, flats_as_frames
 from pliant.parallel.servers.replica_state import BLANK
 from pliant.parallel.servers.slot_state import SlotState
 
+MOST_IN_FLIGHT = 2
+"""Snapshots that one server has not acknowledged."""
+
 
 class Filling:
     """Snapshots of the slots that one server holds, or is to hold.
@@ -28,8 +31,8 @@ class Filling:
 
     @property
     def busy(self) -> bool:
-        """There are snapshots to be sent."""
-        return bool(self._queue)
+        """There is a snapshot to be sent."""
+        return self._next() is not None
 
     def fill(self, wanted: Sequence[tuple[int, str]]) -> None:
         """Send these (slot, server) their snapshots, one with each ``flush``."""
@@ -105,26 +108,33 @@ class Filling:
 
     def flush(self) -> None:
         """Send one snapshot."""
-        while self._queue:
-            slot, server = self._queue.pop(0)
-            holdings = self._holdings
-            if not holdings.state.is_primary(slot):
-                continue
-            record = holdings.state.slots[slot]
-            frames = self._slot_frames(slot)
-            count = len(frames)
-            if record.pass_number != BLANK:
-                frames += flats_as_frames(holdings.gradient(slot), copied=True)
-            letter = le.Snapshot(
-                version=holdings.state.version,
-                slot=slot,
-                number=record.number,
-                pass_number=record.pass_number,
-                state_frames=count,
-            )
-            holdings.state.snapshot_sent(slot, server)
-            holdings.mail.command(server, letter, frames)
-            return
+        at = self._next()
+        if at is not None:
+            self._send(*self._queue.pop(at))
+
+    def _next(self) -> int | None:
+        """Which of the queue can be sent. Few are under way at a time: a copy's word on training waits behind them."""
+        state = self._holdings.state
+        self._queue = [each for each in self._queue if state.wants(*each)]
+        ready = {server: state.in_flight(server) < MOST_IN_FLIGHT for _, server in self._queue}
+        return next((at for at, (_, server) in enumerate(self._queue) if ready[server]), None)
+
+    def _send(self, slot: int, server: str) -> None:
+        holdings = self._holdings
+        record = holdings.state.slots[slot]
+        frames = self._slot_frames(slot)
+        count = len(frames)
+        if record.pass_number != BLANK:
+            frames += flats_as_frames(holdings.gradient(slot), copied=True)
+        letter = le.Snapshot(
+            version=holdings.state.version,
+            slot=slot,
+            number=record.number,
+            pass_number=record.pass_number,
+            state_frames=count,
+        )
+        holdings.state.snapshot_sent(slot, server)
+        holdings.mail.command(server, letter, frames)
 
     def _slot_frames(self, slot: int) -> list[Frame]:
         """The slot's state, copied: the next update may come before the letter has left."""

@@ -33,6 +33,7 @@ class SlotRecord:
     role: Role
     primary: str = ""
     holders: frozenset[str] = frozenset()
+    filling: frozenset[str] = frozenset()
     """As the placement says."""
     number: int = BLANK
     """Newest update that was done here; BLANK: there is no state yet."""
@@ -60,8 +61,8 @@ class Moved:
     to_fill: list[tuple[int, str]] = field(default_factory=list)
     """(slot, server): send a snapshot."""
     counted: list[tuple[int, str]] = field(default_factory=list)
-    """(slot, server): is being filled, and was counted before. It has to be told again: the coordinator may have had it
-    begin anew, and hears of newer placements only.
+    """(slot, server): is being filled, and was counted before. After placements that were missed here it has to be told
+    again: the coordinator may have had it begin anew.
     """
 
 
@@ -80,9 +81,12 @@ class ReplicaState:
         moved = Moved()
         if version <= self.version:
             return moved
+        missed = version > self.version + 1
         self.version = version
         for slot, place in enumerate(places):
             self._place(slot, place, moved)
+        if not missed:
+            moved.counted.clear()
         return moved
 
     def _place(self, slot: int, place: SlotPlace, moved: Moved) -> None:
@@ -102,7 +106,7 @@ class ReplicaState:
             moved.gained.append(slot)
         before, record.role = record.role, role
         record.primary = place.holders[0] if place.holders else ""
-        record.holders = frozenset(place.holders)
+        record.holders, record.filling = frozenset(place.holders), frozenset(place.filling)
         if role != "primary":
             for known in (record.following, record.counted, record.mean_awaits, record.update_awaits, record.snapshots):
                 known.clear()
@@ -146,6 +150,15 @@ class ReplicaState:
         record = self.slots[slot]
         record.snapshots[server] = (record.number, record.pass_number)
         record.following.add(server)
+
+    def wants(self, slot: int, server: str) -> bool:
+        """``server`` is to have a copy of a slot that this server is primary of."""
+        record = self.slots.get(slot)
+        return record is not None and self.is_primary(slot) and server in record.holders | record.filling
+
+    def in_flight(self, server: str) -> int:
+        """Snapshots that ``server`` was sent and has not acknowledged."""
+        return sum(server in record.snapshots for record in self.slots.values())
 
     def got_slots(self, server: str, slots: Iterable[int]) -> list[int]:
         """``server`` has these whole slots. Returns those where it is being filled, and is counted from now on."""
@@ -209,6 +222,8 @@ class ReplicaState:
 
     def lost_letters(self, server: str) -> list[int]:
         """Letters to ``server`` may not have arrived: it has to be sent these slots anew."""
+        for record in self.slots.values():
+            record.snapshots.pop(server, None)
         return [
             slot
             for slot, record in sorted(self.slots.items())

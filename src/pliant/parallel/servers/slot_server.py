@@ -64,6 +64,11 @@ class SlotServer:
         self._early: deque[tuple[str, le.Letter, Sequence[memoryview]]] = deque(maxlen=MOST_EARLY)
 
     @property
+    def tables(self) -> list[RowStore]:
+        """Rows that are held here."""
+        return list(self._holdings.rows.stores.values())
+
+    @property
     def busy(self) -> bool:
         """``flush`` has more to do."""
         return self._filling.busy
