@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.launch import end, finish, pliant_home
-from benchmarks.turns import PATIENCE_S, Gate
+from benchmarks.steps import DROPPED, Processes, wait_turn
+from benchmarks.turns import Gate
 
 GATE = "turn"
-DROPPED = 1
-"""Steps left out at the beginning of each turn: the first one holds the wait for the turn."""
-Processes = list[subprocess.Popen[bytes]]
 
 
 @dataclass(frozen=True)
@@ -83,19 +80,3 @@ def _rounds(gates: Mapping[str, Gate], processes: Processes, rounds: int) -> dic
             gates[system].open()
             times_s[system].append(wait_turn(gates[system], processes)[DROPPED:])
     return times_s
-
-
-def wait_turn(gate: Gate, processes: Processes) -> list[float]:
-    """The seconds of the steps of a turn, once it is over.
-
-    Raises:
-        RuntimeError: A process failed, or the turn took longer than five minutes.
-    """
-    for _ in range(int(PATIENCE_S)):
-        times_s = gate.times_s()
-        if times_s is not None:
-            return times_s
-        for process in processes:
-            if process.poll():
-                raise RuntimeError(f"{process.args!r} ended with exit code {process.returncode}")
-    raise RuntimeError(f"no turn was finished within {PATIENCE_S:.0f} s")

@@ -27,6 +27,7 @@ from pliant.training.served import Served
 from pliant.training.session import JobStopped, Session
 from pliant.training.step import Step
 from pliant.training.trace import Recorder
+from pliant.transfer.capture import modules_in
 from pliant.transfer.fingerprint import weights_sha256
 from pliant.wire.messages import CallEnded, WorkerReady
 
@@ -70,7 +71,7 @@ class Job:
 
     def weights_sha256(self) -> str:
         """SHA-256 over the parameters and persistent buffers of all tracked models, sorted by name."""
-        return weights_sha256({name: item for name, item in self._tracked.items() if isinstance(item, nn.Module)})
+        return weights_sha256(modules_in(self._tracked))
 
     def steps(self, loader: Loader, *, epochs: int | None = None, steps: int | None = None) -> Iterator[Step]:
         """The outer training loop.
@@ -257,7 +258,7 @@ class Job:
 
     def _engine(self, shards: int) -> PassEngine:
         if shards not in self._engines:
-            models = {name: item for name, item in self._tracked.items() if isinstance(item, nn.Module)}
+            models = modules_in(self._tracked)
             served = self._served_by()
             engine = self._engines[shards] = PassEngine(models, shards) if served is None else served.engine(shards)
             self.session.on_new_group.append(engine.shrink)
@@ -268,7 +269,7 @@ class Job:
         if self._served is None and self.session.crew.rules.strategy == "parameter-server":
             self._served = self.session.served = Served(self.session, self.session.crew.servers)
         if self._served is None and self.session.crew.job_name:
-            tables = tables_in(item for item in self._tracked.values() if isinstance(item, nn.Module))
+            tables = tables_in(modules_in(self._tracked).values())
             if tables:
                 raise ConfigError(
                     f"the script has the tables {', '.join(tables)}, which parameter servers hold, and this job has "

@@ -6,11 +6,10 @@ import time
 from functools import partial
 from pathlib import Path
 
-from torch import nn
-
 from pliant.training.crew import Crew
 from pliant.training.session import Session
 from pliant.training.writing import Writer, reason_of
+from pliant.transfer.capture import modules_in
 from pliant.transfer.checkpoint_save import Snapshot, Staging, take_snapshot, write_snapshot
 from pliant.wire.messages import WeightsOrder, WeightsPublished
 
@@ -24,7 +23,7 @@ class Publications:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._modules = {name: item for name, item in session.tracked.items() if isinstance(item, nn.Module)}
+        self._modules = modules_in(session.tracked)
         self._staging = Staging()
         self._writer = Writer()
         self._published: dict[str, int] = {}

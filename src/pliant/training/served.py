@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 from pliant.errors import ConfigError, UsageError
 from pliant.parallel.servers.client import ServersClient
@@ -21,6 +20,7 @@ from pliant.parallel.servers.frames import Frame
 from pliant.parallel.servers.served_engine import ServedEngine
 from pliant.parallel.servers.served_parameters import ServedParameters
 from pliant.training.session import Session
+from pliant.transfer.capture import modules_in, optimizers_in
 from pliant.wire.server_messages import SLOTS
 
 
@@ -36,8 +36,8 @@ class Served:
     def __init__(self, session: Session, make_client: MakeClient) -> None:
         self._session = session
         tracked = session.tracked
-        self._models = {name: item for name, item in tracked.items() if isinstance(item, nn.Module)}
-        optimizers = {name: item for name, item in tracked.items() if isinstance(item, torch.optim.Optimizer)}
+        self._models = modules_in(tracked)
+        optimizers = optimizers_in(tracked)
         self._parameters = ServedParameters(self._models, optimizers)
         if self._parameters.layout.params and not optimizers:
             raise ConfigError(
@@ -90,10 +90,6 @@ class Served:
             yield
         finally:
             self._internal = False
-
-    def close(self) -> None:
-        """End the client."""
-        self._client.close()
 
     # ------------------------------------------------------------ hooks
 

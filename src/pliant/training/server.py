@@ -7,24 +7,20 @@ unpickled. Exit codes as of :mod:`pliant.training.worker`.
 from __future__ import annotations
 
 import os
-import runpy
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 import torch
 
 from pliant.config import Home, WorkerSpec
 from pliant.errors import PliantError
 from pliant.training.crew import set_ambient
+from pliant.training.script import SCRIPT_RAISED, leave_on_sigterm, run_script, script_traceback
 from pliant.training.server_crew import ServerCrew
 from pliant.training.session import JobStopped
-from pliant.training.tracebacks import script_traceback
 from pliant.wire.server_messages import ServerFailed
 from pliant.wire.token import read_token
 
-SCRIPT_RAISED = 3
 NEVER_JOINED = "the script ended on a parameter server without calling pliant.join(...)"
 
 
@@ -33,12 +29,7 @@ def run(spec: WorkerSpec) -> None:
     torch.set_num_threads(spec.threads)
     crew = ServerCrew(spec, pid=os.getpid(), token=read_token(Home(Path(spec.home)).token))
     set_ambient(lambda: crew)
-
-    def leave(_: int, __: FrameType | None) -> None:
-        crew.leave("SIGTERM")
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_on_sigterm(crew)
     try:
         code = _run_script(spec, crew)
     finally:
@@ -47,10 +38,8 @@ def run(spec: WorkerSpec) -> None:
 
 
 def _run_script(spec: WorkerSpec, crew: ServerCrew) -> int:
-    sys.argv = [spec.script, *spec.args]
-    sys.path.insert(0, str(Path(spec.script).resolve().parent))
     try:
-        runpy.run_path(spec.script, run_name="__main__")
+        run_script(spec)
     except JobStopped:
         return 0
     except BaseException as error:

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
-from torch import nn
 
 from pliant.comm.handshake import job_key
 from pliant.comm.isolation import cut_off
 from pliant.comm.post.base import Letter as Posted
-from pliant.comm.post.base import PeerConnected, PeerLost, PostFullError
+from pliant.comm.post.base import PostFullError
 from pliant.comm.post.place import usual_place
 from pliant.comm.post.post import PostOptions, ZmqPost
 from pliant.config import Home, WorkerSpec
@@ -24,12 +22,14 @@ from pliant.parallel.servers.dense_store import DenseStore
 from pliant.parallel.servers.elementwise import check_elementwise
 from pliant.parallel.servers.frames import Frame
 from pliant.parallel.servers.letters import AnyLetter, Letter
+from pliant.parallel.servers.peers import Peers
 from pliant.parallel.servers.pieces import SlotRanges
 from pliant.parallel.servers.slot_server import SlotServer
 from pliant.parallel.tables.embedding import tables_in
 from pliant.timeouts import Timeouts
 from pliant.training.crew import SoloCrew
 from pliant.training.session import JobStopped
+from pliant.transfer.capture import modules_in, optimizers_in
 from pliant.wire.address import servers_url
 from pliant.wire.codec import TO_SERVER
 from pliant.wire.messages import Misbehave, Retire, StillHere
@@ -66,7 +66,7 @@ class ServerCrew(SoloCrew):
         self._retired: str | None = None
         self._isolated = self._started = False
         self._server: SlotServer | None = None
-        self._peers: set[str] = set()
+        self._peers = Peers(self._post)
         self._timeouts = Timeouts()
         self._heard_s = time.monotonic()
         find_url = servers_url(home)
@@ -80,8 +80,8 @@ class ServerCrew(SoloCrew):
     def register(self, job: Any) -> None:
         """The script has made its model and optimizers: serve them. Raises JobStopped when the job is over."""
         tracked = job.session.tracked
-        models = {name: item for name, item in tracked.items() if isinstance(item, nn.Module)}
-        optimizers = {name: item for name, item in tracked.items() if isinstance(item, torch.optim.Optimizer)}
+        models = modules_in(tracked)
+        optimizers = optimizers_in(tracked)
         for name, optimizer in optimizers.items():
             check_elementwise(name, optimizer)
         layout = Layout(trained(models))
@@ -112,7 +112,6 @@ class ServerCrew(SoloCrew):
             self._socket.start()
 
     def _serve(self, server: SlotServer, store: DenseStore) -> None:
-        lost: set[str] = set()
         told_s = 0.0
         while self._retired is None:
             for event in self._post.poll(0.0 if server.busy else LOOK_S):
@@ -120,13 +119,12 @@ class ServerCrew(SoloCrew):
                     case Posted():
                         self._heard_s = time.monotonic()
                         server.handle(event.peer, event.header, event.frames)
-                    case PeerLost(inbound=False):
-                        lost.add(event.peer)
-                    case PeerConnected(inbound=False) if event.peer in lost:
-                        lost.discard(event.peer)
+                    case _ if self._peers.is_back(event):
                         server.reconnected(event.peer)
             while self._placements:
-                self._place(server, self._placements.popleft())
+                placement = self._placements.popleft()
+                self._peers.place(placement)
+                server.placed(placement)
             server.flush()
             if time.monotonic() - told_s > LOOK_S:
                 told_s = time.monotonic()
@@ -141,16 +139,6 @@ class ServerCrew(SoloCrew):
         alone_s = time.monotonic() - self._heard_s
         if alone_s > self._timeouts.orphan_s:
             raise JobStopped(f"no coordinator and no worker for {alone_s:.0f} s")
-
-    def _place(self, server: SlotServer, placement: PlaceSlots) -> None:
-        known = {address.server for address in placement.servers}
-        for address in placement.servers:
-            if address.server != self.worker:
-                self._post.connect(address.server, address.endpoint)
-        for gone in self._peers - known:
-            self._post.disconnect(gone)
-        self._peers = known - {self.worker}
-        server.placed(placement)
 
     def _progress(self, server: SlotServer, store: DenseStore) -> ServerProgress:
         updates = max((record.number for record in server.state.slots.values()), default=0)

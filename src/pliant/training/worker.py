@@ -7,27 +7,23 @@ the worker left; 3 the script raised.
 from __future__ import annotations
 
 import os
-import runpy
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 import torch
-from torch import nn
 
 from pliant.config import Home, WorkerSpec
 from pliant.errors import DivergedError, UsageError
 from pliant.training import server
 from pliant.training.crew import set_ambient
 from pliant.training.elastic import ElasticCrew
+from pliant.training.script import SCRIPT_RAISED, leave_on_sigterm, run_script, script_traceback
 from pliant.training.session import JobStopped
-from pliant.training.tracebacks import script_traceback
+from pliant.transfer.capture import modules_in
 from pliant.transfer.fingerprint import weights_sha256
 from pliant.wire.messages import WorkerFailed, WorkerFinished
 from pliant.wire.token import read_token
 
-SCRIPT_RAISED = 3
 NEVER_TRAINED = (
     "the script ended without training: under `pliant run` it has to call pliant.join(...) and loop over job.steps(...)"
 )
@@ -41,7 +37,7 @@ def run(spec: WorkerSpec) -> None:
     torch.set_num_threads(spec.threads)
     crew = ElasticCrew(spec, pid=os.getpid(), token=read_token(Home(Path(spec.home)).token))
     set_ambient(lambda: crew)
-    _on_sigterm(crew)
+    leave_on_sigterm(crew)
     try:
         code = _run_script(spec, crew)
     finally:
@@ -52,10 +48,8 @@ def run(spec: WorkerSpec) -> None:
 
 
 def _run_script(spec: WorkerSpec, crew: ElasticCrew) -> int:
-    sys.argv = [spec.script, *spec.args]
-    sys.path.insert(0, str(Path(spec.script).resolve().parent))
     try:
-        runpy.run_path(spec.script, run_name="__main__")
+        run_script(spec)
     except JobStopped as stop:
         print(stop.reason, file=sys.stderr)
     except SystemExit as leave:
@@ -81,10 +75,9 @@ def _run_script(spec: WorkerSpec, crew: ElasticCrew) -> int:
 
 def _finished(crew: ElasticCrew) -> WorkerFinished:
     job = crew.job
-    models = {name: item for name, item in job.session.tracked.items() if isinstance(item, nn.Module)}
     position = job.session.position
     return WorkerFinished(
-        weights_sha256=weights_sha256(models),
+        weights_sha256=weights_sha256(modules_in(job.session.tracked)),
         steps=position.step,
         samples=position.samples,
         final_loss=position.loss,
@@ -103,11 +96,3 @@ def _failed(crew: ElasticCrew, error: BaseException, text: str) -> int:
         crew.tell(WorkerFailed(f"{type(error).__name__}: {error}", traceback=text, steps=steps, samples=samples))
     print(text, file=sys.stderr, end="")
     return SCRIPT_RAISED
-
-
-def _on_sigterm(crew: ElasticCrew) -> None:
-    def leave(_: int, __: FrameType | None) -> None:
-        crew.leave("SIGTERM")
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -19,6 +19,16 @@ from pliant.transfer.capture_optimizer import check_optimizer, restore_optimizer
 _METHODS = ("state_dict", "load_state_dict")
 
 
+def modules_in(tracked: Mapping[str, object]) -> dict[str, torch.nn.Module]:
+    """The modules among what is tracked, by keyword."""
+    return {name: item for name, item in tracked.items() if isinstance(item, torch.nn.Module)}
+
+
+def optimizers_in(tracked: Mapping[str, object]) -> dict[str, torch.optim.Optimizer]:
+    """The optimizers among what is tracked, by keyword."""
+    return {name: item for name, item in tracked.items() if isinstance(item, torch.optim.Optimizer)}
+
+
 def stateless(tracked: Mapping[str, object]) -> list[str]:
     """What is wrong with every keyword whose object lacks ``state_dict`` or ``load_state_dict``."""
     problems: list[str] = []

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pliant.comm.post.base import Event, PeerLost, PostFullError
+from pliant.comm.post.base import Event, PostFullError
 from pliant.comm.post.base import Letter as Posted
 from pliant.comm.post.post import ZmqPost
 from pliant.errors import PliantError
@@ -21,6 +21,7 @@ from pliant.parallel.servers.client_work import PassWork, Work
 from pliant.parallel.servers.conversation import Beginner, Conversation
 from pliant.parallel.servers.frames import Frame
 from pliant.parallel.servers.letters import AnyLetter, Letter
+from pliant.parallel.servers.peers import Peers
 from pliant.wire.server_messages import PlaceSlots
 
 LOOK_S = 0.5
@@ -45,8 +46,7 @@ class ServersClient:
         self._changed = threading.Condition()
         self._talk = Conversation(self._send, begin=begin)
         self._placements: deque[PlaceSlots] = deque()
-        self._connected: set[str] = set()
-        self._lost: set[str] = set()
+        self._peers = Peers(post)
         self._said_s = time.monotonic()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="pliant-servers", daemon=True)
@@ -137,20 +137,12 @@ class ServersClient:
         for event in events:
             if isinstance(event, Posted):
                 self._talk.take(event.peer, event.header, event.frames)
-            elif isinstance(event, PeerLost):
-                self._lost.add(event.peer)
-            elif event.peer in self._lost:
-                self._lost.discard(event.peer)
+            elif self._peers.is_back(event):
                 self._talk.again()
         events.clear()  # with the frames that came
 
     def _place(self, placement: PlaceSlots) -> None:
-        there = {address.server: address.endpoint for address in placement.servers}
-        for server in self._connected - there.keys():
-            self._post.disconnect(server)
-        for server, endpoint in there.items():
-            self._post.connect(server, endpoint)
-        self._connected, self._lost = set(there), self._lost & there.keys()
+        self._peers.place(placement)
         self._talk.placed(placement)
         self._said_s = time.monotonic()
 

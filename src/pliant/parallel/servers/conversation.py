@@ -47,13 +47,11 @@ class Conversation:
         self._request: Work | None = None
         self._asked = True
 
-    def placed(self, placement: PlaceSlots) -> bool:
-        """The coordinator says who holds what. False: this is known, or older."""
-        if self.placement is not None and placement.version <= self.placement.version:
-            return False
-        self.placement = placement
-        self.again()
-        return True
+    def placed(self, placement: PlaceSlots) -> None:
+        """The coordinator says who holds what. One that is known, or older, changes nothing."""
+        if self.placement is None or placement.version > self.placement.version:
+            self.placement = placement
+            self.again()
 
     def begin_pass(self, work: PassWork) -> None:
         """From here on the servers are sent this pass's sums; an earlier one is over."""

@@ -116,7 +116,8 @@ class Filling:
         """Which of the queue can be sent. Few are under way at a time: a copy's word on training waits behind them."""
         state = self._holdings.state
         self._queue = [each for each in self._queue if state.wants(*each)]
-        ready = {server: state.in_flight(server) < MOST_IN_FLIGHT for _, server in self._queue}
+        servers = {server for _, server in self._queue}
+        ready = {server: state.in_flight(server) < MOST_IN_FLIGHT for server in servers}
         return next((at for at, (_, server) in enumerate(self._queue) if ready[server]), None)
 
     def _send(self, slot: int, server: str) -> None:

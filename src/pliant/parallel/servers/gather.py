@@ -20,7 +20,6 @@ class Gather:
 
     def __init__(self, generation: int, pass_number: int, *, size: int, shards: int) -> None:
         self.generation, self.pass_number, self.size = generation, pass_number, size
-        self.workers: dict[int, str] = {}
         self.shards = shards
         self._nodes: dict[int, list[Node]] = {}
         self._scales: dict[int, float] = {}
@@ -36,13 +35,12 @@ class Gather:
         """It is this one."""
         return (self.pass_number, self.generation) == (pass_number, generation)
 
-    def hail(self, worker: str, *, rank: int, held: Sequence[int], scales: Sequence[float]) -> None:
+    def hail(self, *, rank: int, held: Sequence[int], scales: Sequence[float]) -> None:
         """A member says what it is going to send.
 
         Raises:
             ProtocolError: The members do not hold each shard once.
         """
-        self.workers[rank] = worker
         self._nodes[rank] = maximal_subtrees(held, self.shards)
         self._scales.update(zip(held, scales, strict=True))
         if len(self._nodes) < self.size:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from pliant.parallel.layout import Layout, as_bytes
+from pliant.parallel.layout import as_bytes
 from pliant.parallel.servers.dense_store import DenseStore
 from pliant.parallel.servers.frames import Frame, FrameReader
 from pliant.parallel.servers.mail import Mail
@@ -17,9 +17,9 @@ from pliant.parallel.servers.row_passes import RowPasses
 class Holdings:
     """One server's."""
 
-    def __init__(self, state: ReplicaState, mail: Mail, store: DenseStore, *, layout: Layout, rows: RowPasses) -> None:
-        self.state, self.mail, self.store, self.layout, self.rows = state, mail, store, layout, rows
-        self.ranges = store.ranges
+    def __init__(self, state: ReplicaState, mail: Mail, store: DenseStore, rows: RowPasses) -> None:
+        self.state, self.mail, self.store, self.rows = state, mail, store, rows
+        self.layout, self.ranges = store.layout, store.ranges
         self._grads: dict[int, list[torch.Tensor]] = {}
 
     def gradient(self, slot: int) -> list[torch.Tensor]:

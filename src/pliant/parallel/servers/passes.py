@@ -61,7 +61,7 @@ class Passes:
             self._added = {}
             self._holdings.rows.begin()
         try:
-            gather.hail(worker, rank=letter.rank, held=letter.held, scales=letter.scales)
+            gather.hail(rank=letter.rank, held=letter.held, scales=letter.scales)
         except ProtocolError as error:
             mail.answer(worker, le.Trouble(error=str(error)))
             return
@@ -119,7 +119,7 @@ class Passes:
         reader, rows = FrameReader(frames), self._holdings.rows
         for slot in le.slots_in(letter.runs):
             if self._holdings.state.on_mean(sender, slot, letter.pass_number) == "take":
-                rows.take_means(letter.table, [slot], reader)
+                rows.take_mean(letter.table, slot, reader)
             else:
                 reader.take(2)
 
@@ -165,11 +165,7 @@ class Passes:
         gather = self._gather
         if gather is None:
             return
-        complete = {
-            slot
-            for slot in holdings.state.primary_of()
-            if holdings.state.is_primary(slot) and holdings.state.complete(slot, gather.pass_number)
-        }
+        complete = {slot for slot in holdings.state.primary_of() if holdings.state.complete(slot, gather.pass_number)}
         for worker, told in self._told.items():
             news = complete - told
             if news:

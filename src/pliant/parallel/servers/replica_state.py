@@ -153,8 +153,8 @@ class ReplicaState:
 
     def wants(self, slot: int, server: str) -> bool:
         """``server`` is to have a copy of a slot that this server is primary of."""
-        record = self.slots.get(slot)
-        return record is not None and self.is_primary(slot) and server in record.holders | record.filling
+        record = self.slots[slot] if self.is_primary(slot) else None
+        return record is not None and server in record.holders | record.filling
 
     def in_flight(self, server: str) -> int:
         """Snapshots that ``server`` was sent and has not acknowledged."""
@@ -194,13 +194,8 @@ class ReplicaState:
 
     def complete(self, slot: int, pass_number: int) -> bool:
         """Workers may be told that the mean of this pass is known."""
-        record = self.slots.get(slot)
-        return (
-            record is not None
-            and record.role == "primary"
-            and record.pass_number == pass_number
-            and not record.mean_awaits
-        )
+        record = self.slots[slot] if self.is_primary(slot) else None
+        return record is not None and record.pass_number == pass_number and not record.mean_awaits
 
     def update_ordered(self, slot: int, number: int) -> None:
         """This primary does an update; it is being sent to ``following``."""

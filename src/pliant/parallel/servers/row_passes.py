@@ -56,12 +56,10 @@ class RowPasses:
         """For the copies."""
         return [frame for slot in slots for frame in row_frames(self._mean(table, slot))]
 
-    def take_means(self, table: str, slots: Iterable[int], reader: FrameReader) -> None:
+    def take_mean(self, table: str, slot: int, reader: FrameReader) -> None:
         """From the primary."""
-        dim = self.stores[table].spec.dim
-        for slot in slots:
-            rows = read_rows(reader, dim)
-            self._means[table, slot] = RowGrads(rows.ids.clone(), rows.grads.clone())
+        rows = read_rows(reader, self.stores[table].spec.dim)
+        self._means[table, slot] = RowGrads(rows.ids.clone(), rows.grads.clone())
 
     def apply(self, slots: Sequence[int], *, step: int) -> None:
         """Update the rows. Raises MemoryLimitError: no room; of this table nothing was changed."""

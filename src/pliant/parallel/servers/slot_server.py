@@ -54,7 +54,7 @@ class SlotServer:
         self.state = ReplicaState(server)
         self.dropped = 0
         """Letters that made no sense."""
-        self._holdings = Holdings(self.state, mail, store, layout=store.layout, rows=RowPasses(tables))
+        self._holdings = Holdings(self.state, mail, store, RowPasses(tables))
         self._passes = Passes(self._holdings)
         self._updates = Updates(self._holdings)
         self._pulls = Pulls(self._holdings)
