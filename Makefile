@@ -5,7 +5,8 @@
 #   make bench   measure, into benchmarks/results (QUICK=1: a short look)
 #   make bench-peers  beside plain DDP, torchrun, torchft and Ray Train (QUICK=1: one run of each)
 #   make bench-serving  beside LitServe, Ray Serve and bare FastAPI (QUICK=1: a short look)
-#   make bench-servers  parameter servers beside all-reduce, and beside plain tables of rows (QUICK=1: a short look)
+#   make bench-servers  parameter servers beside all-reduce, and beside plain tables of rows (QUICK=1: a short look;
+#                SERVERS_ARGS="--parts tables,async": these parts, of dense, tables, recovery and async)
 #   make storm   hundreds of kills, hangs and coordinator kills over one run (N=500)
 #   make format  let ruff rewrite the layout     make clean   remove what these left behind
 

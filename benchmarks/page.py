@@ -1,4 +1,4 @@
-"""What every results page needs: the machine, rows of tables. Imports no torch."""
+"""What every results page needs: the machine, rows of tables, the files. Imports no torch."""
 
 from __future__ import annotations
 
@@ -34,3 +34,25 @@ def this_machine() -> Machine:
 def row(*cells: object) -> str:
     """A line of a Markdown table."""
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def machine_text(machine: Machine) -> str:
+    """The machine, and how numbers are given, for the top of a page."""
+    return (
+        f"{machine.processor}, {machine.cores} cores, {machine.system}; Python {machine.python}, torch "
+        f"{machine.torch}. Medians, quartiles in brackets."
+    )
+
+
+def write_json(results: msgspec.Struct, path: Path) -> None:
+    """For programs. Makes the directory."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
+
+
+def write_both(results: msgspec.Struct, text: str, stem: Path) -> Path:
+    """``STEM.json`` for programs and ``STEM.md`` for readers; returns the latter."""
+    write_json(results, stem.with_name(f"{stem.name}.json"))
+    page = stem.with_name(f"{stem.name}.md")
+    page.write_text(text, encoding="utf-8")
+    return page

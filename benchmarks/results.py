@@ -10,7 +10,7 @@ import msgspec
 from benchmarks.checkpoints import CheckpointResult
 from benchmarks.deciders import DeciderResult
 from benchmarks.membership import ChangeResult
-from benchmarks.page import Machine, row
+from benchmarks.page import Machine, row, write_both
 from benchmarks.reduction import ReductionResult
 from benchmarks.steps import StepResult
 from benchmarks.stragglers import StragglerResult
@@ -176,10 +176,4 @@ def reduction_tables(result: ReductionResult) -> list[str]:
 
 def write(results: Results, directory: Path) -> Path:
     """Both files; returns the readable one."""
-    directory.mkdir(parents=True, exist_ok=True)
-    stem = results.date + ("-quick" if results.quick else "")
-    encoded = msgspec.json.format(msgspec.json.encode(results), indent=2)
-    (directory / f"{stem}.json").write_bytes(encoded + b"\n")
-    page = directory / f"{stem}.md"
-    page.write_text(markdown(results), encoding="utf-8")
-    return page
+    return write_both(results, markdown(results), directory / (results.date + ("-quick" if results.quick else "")))

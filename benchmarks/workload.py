@@ -1,4 +1,4 @@
-"""What systems train: the demo's GPT at 10.7 million parameters, MLPs of one and ten million, on fixed random data."""
+"""What systems train: the demo's GPT at 10.7 million parameters, MLPs of 1, 10 and 39 million, on fixed random data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 CONTEXT = 128
 FEATURES = 256
-WIDTHS = {"mlp": (768, 768, 256), "wide": (2048, 2048, 2048, 512)}
+WIDTHS = {"mlp": (768, 768, 256), "wide": (2048, 2048, 2048, 512), "huge": (4096, 4096, 4096, 1024)}
 """Of the hidden layers."""
 
 
@@ -30,7 +30,7 @@ class Workload:
 
 
 def build(name: str, *, samples: int, context: int = CONTEXT) -> Workload:
-    """``gpt``, ``mlp`` or ``wide``, with a dataset of ``samples``; the same bits on every call."""
+    """``gpt`` or one of :data:`WIDTHS`, with a dataset of ``samples``; the same bits on every call."""
     torch.manual_seed(0)
     stream = torch.Generator().manual_seed(1)
     if name == "gpt":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.page import Machine, row
+from benchmarks.page import Machine, row, write_both
 from benchmarks.peers.measure import CHANGE_WORK, CHANGES, Reference, StepRun
 from benchmarks.peers.scenarios import ChangeRun
 from benchmarks.spread import Spread, spread
@@ -167,10 +167,5 @@ def settings_table(results: PeerResults) -> str:
 
 def write(results: PeerResults, directory: Path) -> Path:
     """Both files; returns the readable one."""
-    directory.mkdir(parents=True, exist_ok=True)
     stem = f"{results.date}-peers" + ("-quick" if results.quick else "")
-    encoded = msgspec.json.format(msgspec.json.encode(results), indent=2)
-    (directory / f"{stem}.json").write_bytes(encoded + b"\n")
-    page = directory / f"{stem}.md"
-    page.write_text(markdown(results), encoding="utf-8")
-    return page
+    return write_both(results, markdown(results), directory / stem)

@@ -1,4 +1,7 @@
-"""``make bench-servers``: measure parameter servers and write a dated table into benchmarks/results."""
+"""``make bench-servers``: measure parameter servers and write a dated page into benchmarks/results.
+
+Each part leaves a file of its own, and the page is made of the newest of each: parts can be measured one by one.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,37 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from datetime import date
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
 from benchmarks.page import this_machine
-from benchmarks.servers import dense, recovery, tables
-from benchmarks.servers.results import ServersResults, write
+from benchmarks.servers.parts import Task, tasks
+from benchmarks.servers.results import PARTS, PartResults, markdown, write_page, write_part
 
-PARTS = ("strategies", "crossover", "recovery", "tables")
-CaseT = TypeVar("CaseT")
-ResultT = TypeVar("ResultT")
+RESULTS = Path(__file__).parents[1] / "results"
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.servers", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="some minutes; few rounds, fewer models")
-    parser.add_argument("--part", choices=PARTS, action="append", help="this part; may be given several times")
-    parser.add_argument("--model", choices=tuple(dense.SIZES), action="append", help="this model; as well")
+    listed = ",".join(PARTS)
+    parser.add_argument("--parts", type=_parts, default=PARTS, metavar="A,B", help=f"of {listed} (default: all)")
+    telling = "of these parts only what has this in its name, to look at: nothing is written without --out"
+    parser.add_argument("--only", default="", metavar="TEXT", help=telling)
     parser.add_argument("--note", action="append", default=[], help="a sentence for the page, such as what else ran")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results")
-    return parser.parse_args()
+    parser.add_argument("--out", type=Path, help=f"directory for the results (default: {RESULTS})")
+    return parser.parse_args(words)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    asked = text.split(",")
+    if wrong := [part for part in asked if part not in PARTS]:
+        raise argparse.ArgumentTypeError(f"{', '.join(wrong)} is none of the parts: use {', '.join(PARTS)}")
+    return tuple(part for part in PARTS if part in asked)
 
 
 def main() -> int:
@@ -38,40 +47,47 @@ def main() -> int:
     args = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended then, too
     torch.set_num_threads(1)
+    problems = 0
+    for name in args.parts:
+        begun = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+        part = PartResults(name, begun, args.quick, this_machine(), notes=args.note)
+        try:
+            measure(part, [task for task in tasks(name, quick=args.quick) if args.only in task.text])
+        finally:  # what was measured is not lost with what came after it
+            keep(part, args.out or (None if args.only else RESULTS))
+        problems += len(part.problems)
+    return 1 if problems else 0
+
+
+def keep(part: PartResults, directory: Path | None) -> None:
+    """Write the part and the page, and say where; None: only show it."""
+    print(f"{part.part}: {part.took_s / 60:.1f} minutes, {len(part.problems)} problems", flush=True)
+    if directory is None:
+        print(markdown([part]), flush=True)
+        return
+    write_part(part, directory)
+    if page := write_page(directory, quick=part.quick):
+        print(f"written to {page}", flush=True)
+
+
+def measure(part: PartResults, chosen: Sequence[Task]) -> None:
+    """One task after the other; one that fails is noted, and the others go on. Fills ``part``."""
     began_s = time.monotonic()
-    parts, models = args.part or PARTS, args.model or tuple(dense.SIZES)
-    results = ServersResults(date.today().isoformat(), args.quick, this_machine(), notes=args.note)
-    try:
-        cases = [case for case in dense.cases(quick=args.quick) if case.group in parts and case.model in models]
-        for found in _each(cases, dense.measure, lambda case: case.text, results):
-            results.dense.extend(found)
-        drills = [drill for drill in recovery.drills(quick=args.quick) if "recovery" in parts and drill.model in models]
-        for changes in _each(drills, recovery.measure, lambda drill: f"recovery: {drill.model}", results):
-            results.changes.extend(changes)
-        sizes = [tables.size(quick=args.quick)] if "tables" in parts else []
-        for rows in _each(sizes, tables.measure, lambda size: f"tables: {size.rows:,} rows", results):
-            results.tables.extend(rows)
-    finally:  # what was measured is not lost with what came after it
-        results.took_s = time.monotonic() - began_s
-        page = write(results, args.out)
-    print(page.read_text(encoding="utf-8"))
-    return 1 if results.problems else 0
-
-
-def _each(
-    cases: Iterable[CaseT], measure: Callable[[CaseT], ResultT], text: Callable[[CaseT], str], results: ServersResults
-) -> Iterator[ResultT]:
-    """One case after the other; one that fails is noted, and the others go on."""
-    for case in cases:
+    for number, task in enumerate(chosen, start=1):
+        print(f"{part.part} {number}/{len(chosen)}: {task.text}", flush=True)
         begun_s = time.monotonic()
         try:
-            found = measure(case)
+            told = task.run(part)
         except Exception as error:  # what else is measured is not lost with it
-            results.problems[text(case)] = f"{type(error).__name__}: {error}"
-            print(f"{text(case)} failed: {error!r}", flush=True)
-            continue
-        print(f"{text(case)}: {time.monotonic() - begun_s:.0f} s", flush=True)
-        yield found
+            part.problems[task.text] = f"{type(error).__name__}: {error}"
+            told = f"failed: {error!r}"
+        except BaseException:
+            if not part.empty:
+                part.problems["the rest"] = f"the measurement was interrupted in {number} of {len(chosen)}, {task.text}"
+            raise
+        finally:
+            part.took_s = time.monotonic() - began_s
+        print(f"    {time.monotonic() - begun_s:.0f} s: {told}", flush=True)
 
 
 if __name__ == "__main__":

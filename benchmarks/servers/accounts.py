@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
@@ -18,11 +19,14 @@ SLOTS = 64
 
 
 class Footprint(msgspec.Struct, frozen=True):
-    """Memory of one process. ``pss_bytes``: private pages, and of each shared one its part. ``peak_bytes``: of RSS."""
+    """Memory of one process."""
 
     pss_bytes: int
+    """Private pages, and of each shared one its part."""
+    private_bytes: int
     rss_bytes: int
     peak_bytes: int
+    """Of RSS."""
 
 
 class DenseResult(msgspec.Struct, frozen=True):
@@ -35,6 +39,8 @@ class DenseResult(msgspec.Struct, frozen=True):
     servers: int
     copies: int
     batch: str
+    samples: int
+    """Rows, or tokens, of a step."""
     step_s: Spread
     over_workers: Spread | None
     """Over all-reduce with as many workers; None for itself."""
@@ -42,6 +48,8 @@ class DenseResult(msgspec.Struct, frozen=True):
     """Over all-reduce with as many workers as there are processes here; None if that was not run."""
     worker: Footprint
     server: Footprint | None
+    beyond_bytes: int | None = None
+    """The peak of a worker's RSS less that with its model built and nothing else; None if no worker told."""
     sha256: str | None = None
 
     @property
@@ -52,12 +60,19 @@ class DenseResult(msgspec.Struct, frozen=True):
         plural = "server" if self.servers == 1 else "servers"
         return f"{self.servers} {plural}, {self.copies} {'copy' if self.copies == 1 else 'copies'}"
 
+    @property
+    def gigaflop(self) -> float:
+        """Of a step, forward and backward: about 6 for each parameter and sample."""
+        return 6 * self.parameters * self.samples / 1e9
+
 
 class ServerChange(msgspec.Struct, frozen=True):
     """One death or one addition of a server. ``seconds``: until all slots had their holders again."""
 
     model: str
     what: str
+    servers: int
+    """Before it."""
     step_s: float
     stall_s: float
     calm_s: float
@@ -70,8 +85,8 @@ class ServerChange(msgspec.Struct, frozen=True):
     """One copy of everything that servers hold."""
 
 
-def changes_of(report: Report, *, model: str, state_bytes: int) -> list[ServerChange]:
-    """The deaths and additions of one job.
+def changes_of(report: Report, *, model: str, servers: int, state_bytes: int) -> list[ServerChange]:
+    """The deaths and additions of one job that began with so many servers.
 
     Raises:
         RuntimeError: An event has no end in the report.
@@ -80,11 +95,13 @@ def changes_of(report: Report, *, model: str, state_bytes: int) -> list[ServerCh
     for place, event in enumerate(report.events):
         after = report.events[place + 1 :]
         if event.kind == "server_lost":
-            ended = _next(after, "slots_restored", event)
-            found.append(_change(report, model, "kill", (event, ended), state_bytes))
-        elif event.kind == "scale_requested" and _grows(event):
-            ended = _next(after, "servers_joined", event)
-            found.append(_change(report, model, "add", (event, ended), state_bytes))
+            told = _Told(model, "kill", servers, state_bytes)
+            found.append(_change(report, told, event, _next(after, "slots_restored", event)))
+        elif event.kind == "scale_requested" and (wanted := _wanted(event)):
+            if wanted > servers:
+                told = _Told(model, "add", servers, state_bytes)
+                found.append(_change(report, told, event, _next(after, "servers_joined", event)))
+            servers = wanted
     return found
 
 
@@ -100,28 +117,39 @@ def usual_s(times_s: Sequence[float], step: int) -> float:
     return median(gaps)
 
 
-def _change(report: Report, model: str, what: str, span: tuple[Event, Event], state_bytes: int) -> ServerChange:
-    begun, ended = span
+@dataclass(frozen=True)
+class _Told:
+    """What a change is called."""
+
+    model: str
+    what: str
+    servers: int
+    state_bytes: int
+
+
+def _change(report: Report, of: _Told, begun: Event, ended: Event) -> ServerChange:
     times_s = report.commit_times_s
     steps = ended.step - begun.step + 2
     whole_s = longest_s(times_s, begun.step, begun.step + steps)
     told = re.search(r"it got (\d+) slots?", ended.message)
     return ServerChange(
-        model=model,
-        what=what,
+        model=of.model,
+        what=of.what,
+        servers=of.servers,
         step_s=usual_s(times_s, begun.step),
         stall_s=whole_s if begun.stall_s is None else begun.stall_s,
         calm_s=longest_s(times_s, begun.step - steps - 2, begun.step - 2),
         seconds=ended.time_s - begun.time_s,
         bytes_moved=ended.bytes_moved or 0,
         slot_copies=int(told[1]) if told else 0,
-        state_bytes=state_bytes,
+        state_bytes=of.state_bytes,
     )
 
 
-def _grows(event: Event) -> bool:
-    numbers = [int(number) for number in re.findall(r"\d+", re.sub(r"\(.*\)", "", event.message))]
-    return " servers are wanted" in event.message and numbers[0] > numbers[-1]
+def _wanted(event: Event) -> int:
+    """How many servers somebody asked for; 0 if it was about workers."""
+    found = re.match(r"(\d+) servers? (is|are) wanted", event.message)
+    return int(found[1]) if found else 0
 
 
 def _next(events: Sequence[Event], kind: str, event: Event) -> Event:

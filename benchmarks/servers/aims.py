@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.page import row
 from benchmarks.servers.accounts import SLOTS, DenseResult, ServerChange, TableResult
+from benchmarks.servers.straggler_accounts import ASYNCHRONOUS, MODES, SYNCHRONOUS, StragglerRun, ahead
 from benchmarks.spread import Spread, spread
 
 STALL_S = 0.1
@@ -13,18 +14,20 @@ SHARE_OF_STATE = 0.9
 """So much of the optimizer's state has to be gone from a worker, noise left aside."""
 STATE_BYTES = 8
 """Of AdamW, for each parameter."""
-COPIES, SERVERS = 2, 2
+COPIES = 2
 """Of the jobs whose servers are killed and added."""
+UNEVEN = 1.01
+"""Slots are of nearly, but not quite, the same size."""
 OVER_RPC, BEHIND_BAG = 10.0, 3.0
 BAG = "EmbeddingBag"
 """The system that keeps its table in the training process."""
 Verdict = tuple[str, str, bool]
 
 
-def table(dense: Sequence[DenseResult], changes: Sequence[ServerChange], tables: Sequence[TableResult]) -> str:
-    """A row for each aim that this run says something about."""
+def table(*verdicts: Sequence[Verdict]) -> str:
+    """A row for each of them."""
     lines = [row("aim", "measured", "met"), row(*["---"] * 3)]
-    for aim, measured, met in [*_exact(dense), *_memory(dense), *_changes(changes), *_tables(tables)]:
+    for aim, measured, met in [verdict for several in verdicts for verdict in several]:
         lines.append(row(aim, measured, "yes" if met else "**no**"))
     return "\n".join(lines)
 
@@ -49,24 +52,19 @@ def behind(dense: Sequence[DenseResult]) -> str:
             if result.servers and over is not None and over.median > 1:
                 told.append(f"{over.text()} times the step of {what}")
         if told:
-            lines.append(f"* {result.model}, {_workers(result.workers)}, {result.label}: {', '.join(told)}")
+            lines.append(
+                f"* {result.model}, {result.batch}, {_workers(result.workers)}, {result.label}: {', '.join(told)}"
+            )
     return "\n".join(lines) or "Nowhere in this run."
-
-
-def crossover(dense: Sequence[DenseResult]) -> str:
-    """From which number of workers on a parameter server is the faster one, for each model and number of servers."""
-    lines = []
-    chosen = [result for result in dense if result.group == "crossover" and result.servers]
-    for model, servers in dict.fromkeys((result.model, result.servers) for result in chosen):
-        line = [result for result in chosen if (result.model, result.servers) == (model, servers)]
-        ahead = [result.workers for result in line if result.over_workers and result.over_workers.median < 1]
-        told = f"at {', '.join(map(str, ahead))}" if ahead else f"at none of {', '.join(str(r.workers) for r in line)}"
-        lines.append(f"* {model}, {line[0].label}: faster than all-reduce {told} workers")
-    return "\n".join(lines)
 
 
 def _workers(count: int) -> str:
     return f"{count} worker" if count == 1 else f"{count} workers"
+
+
+def of_strategies(dense: Sequence[DenseResult]) -> list[Verdict]:
+    """Bits and memory."""
+    return [*_exact(dense), *_memory(dense)]
 
 
 def _exact(dense: Sequence[DenseResult]) -> Iterator[Verdict]:
@@ -90,30 +88,62 @@ def _memory(dense: Sequence[DenseResult]) -> Iterator[Verdict]:
         yield aim, told, all(size >= SHARE_OF_STATE * state_bytes for _, size in less)
 
 
-def _changes(changes: Sequence[ServerChange]) -> Iterator[Verdict]:
-    bound = -(-COPIES * SLOTS // (SERVERS + 1))
-    for model in dict.fromkeys(change.model for change in changes):
-        for what, text in (("kill", "SIGKILL of one of two servers"), ("add", "a third server comes")):
-            same = [change for change in changes if (change.model, change.what) == (model, what)]
-            if same:
-                stall, calm = over(same, lambda change: change.stall_s), over(same, lambda change: change.calm_s)
-                told = f"{stall.text()} s; as long a time without it: {calm.text()} s"
-                yield f"{model}: {text}: workers stall at most {STALL_S:g} s", told, stall.median <= STALL_S
-        added = [change.slot_copies for change in changes if (change.model, change.what) == (model, "add")]
-        if added:
-            aim = f"{model}: a third server is sent 1/{SERVERS + 1} of the slot copies ({bound} of {COPIES * SLOTS})"
-            yield aim, f"at most {max(added)}", 0 < max(added) <= bound
+def of_changes(changes: Sequence[ServerChange]) -> list[Verdict]:
+    """Stalls, and what a newcomer is sent."""
+    found: list[Verdict] = []
+    for model, what, servers in dict.fromkeys((change.model, change.what, change.servers) for change in changes):
+        same = [change for change in changes if (change.model, change.what, change.servers) == (model, what, servers)]
+        text = f"SIGKILL of one of {servers} servers" if what == "kill" else f"one server more than {servers}"
+        stall, calm = over(same, lambda change: change.stall_s), over(same, lambda change: change.calm_s)
+        told = f"{stall.text()} s; as long a time without it: {calm.text()} s"
+        found.append((f"{model}: {text}: workers stall at most {STALL_S:g} s", told, stall.median <= STALL_S))
+        if what == "add":
+            found.append(_moved(f"{model}: {text}", same, servers))
+    return found
 
 
-def _tables(tables: Sequence[TableResult]) -> Iterator[Verdict]:
+def _moved(text: str, same: Sequence[ServerChange], servers: int) -> Verdict:
+    """Both slots, which are whole, and bytes; the most that any of the newcomers got."""
+    bound, whole = -(-COPIES * SLOTS // (servers + 1)), COPIES * SLOTS
+    slots, share = max(change.slot_copies for change in same), max(moved_share(change) for change in same)
+    aim = f"{text}: it is sent 1/{servers + 1} of all ({bound} of {whole} slot copies, {1 / (servers + 1):.1%})"
+    met = 0 < slots <= bound and 0 < share <= UNEVEN * bound / whole
+    return aim, f"at most {slots} slot copies, {share:.1%} of all bytes", met
+
+
+def moved_share(change: ServerChange) -> float:
+    """Bytes that were sent, of those of all copies."""
+    return change.bytes_moved / (COPIES * change.state_bytes)
+
+
+def of_stragglers(runs: Sequence[StragglerRun]) -> list[Verdict]:
+    """Each sample once, and more of them than synchronously."""
+    found: list[Verdict] = []
+    if runs:
+        right = sum(run.samples == run.expected for run in runs)
+        told = f"in {right} of {len(runs)} runs"
+        found.append(("one slow worker: each sample of each step counts once", told, right == len(runs)))
+    for mode in ASYNCHRONOUS:
+        ratios = [(MODES[other].text, ratio) for other in SYNCHRONOUS if (ratio := ahead(runs, mode, other))]
+        if ratios:
+            told = ", ".join(f"{ratio.text()} times {other}" for other, ratio in ratios)
+            aim = f"one slow worker: {MODES[mode].text} trains on more samples a second than synchronous training"
+            found.append((aim, told, all(ratio.median > 1 for _, ratio in ratios)))
+    return found
+
+
+def of_tables(tables: Sequence[TableResult]) -> list[Verdict]:
+    """Rates beside the other ways to keep a table."""
+    found: list[Verdict] = []
     for result in tables:
         if not result.ahead:
             continue
         in_process = result.system == BAG
         least, text = (1 / BEHIND_BAG, f"within {BEHIND_BAG:g}") if in_process else (OVER_RPC, f"at least {OVER_RPC:g}")
-        told = ", ".join(f"{ahead.text()} times its rate with {name}" for name, ahead in result.ahead.items())
-        met = all(ahead.median >= least for ahead in result.ahead.values())
-        yield f"tables: {text} times {result.what}", told, met
+        told = ", ".join(f"{ratio.text()} times its rate with {name}" for name, ratio in result.ahead.items())
+        met = all(ratio.median >= least for ratio in result.ahead.values())
+        found.append((f"tables: {text} times {result.what}", told, met))
+    return found
 
 
 def over(changes: Sequence[ServerChange], value: Callable[[ServerChange], float]) -> Spread:

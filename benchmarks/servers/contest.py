@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +50,13 @@ def contest(
         processes: Processes = []
         try:
             for entry in entries:
+                begun_s = time.monotonic()
                 directory = Path(name, entry.name)
                 directory.mkdir()
                 gates[entry.name] = Gate(directory, GATE)
                 processes += entry.start(env, directory)
                 wait_turn(gates[entry.name], processes)
+                print(f"    {entry.name} has warmed up in {time.monotonic() - begun_s:.0f} s", flush=True)
             times_s = _rounds(gates, processes, rounds)
             if look is not None:
                 look(env)

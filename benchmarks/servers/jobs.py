@@ -70,12 +70,11 @@ def footprint(pids: Iterable[int | None]) -> Footprint | None:
     found = [_one(pid) for pid in pids if pid is not None]
     if not found:
         return None
-    pss, rss, peak = (int(median(values)) for values in zip(*found, strict=True))
-    return Footprint(pss, rss, peak)
+    return Footprint(*(int(median(values)) for values in zip(*found, strict=True)))
 
 
-def _one(pid: int) -> tuple[int, int, int]:
-    pss_bytes = memory_of(Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")).pss_bytes
+def _one(pid: int) -> tuple[int, int, int, int]:
+    now = memory_of(Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"))
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")}
-    return pss_bytes, sizes["VmRSS"], sizes["VmHWM"]
+    return now.pss_bytes, now.private_bytes, sizes["VmRSS"], sizes["VmHWM"]

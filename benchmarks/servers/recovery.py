@@ -1,7 +1,7 @@
 """What the death and the addition of a server cost the workers of a long job: from its report.
 
-The job trains on while its servers are killed, one after the other, and then a third one comes and goes. Each event
-waits until the one before has had its effect, and until some steps have passed since.
+The job trains on while its servers are killed, one after the other, and then a third and a fourth come and go. Each
+event waits until the one before has had its effect, and until some steps have passed since.
 """
 
 from __future__ import annotations
@@ -26,7 +26,20 @@ from pliant.wire.api import JobStatus, Report
 from pliant.wire.http import Client
 
 NAME = "recovery"
-OPTIONS = ("--workers", "2", "--strategy", "parameter-server", "--servers", "2:3", "--deal", "even")
+SERVERS = 2
+"""At the beginning."""
+CYCLE = ((3, "servers_joined"), (4, "servers_joined"), (3, "server_left"), (2, "server_left"))
+"""How many servers are asked for, and what tells that they are there."""
+OPTIONS = (
+    "--workers",
+    "2",
+    "--strategy",
+    "parameter-server",
+    "--servers",
+    f"{SERVERS}:{SERVERS + 2}",
+    "--deal",
+    "even",
+)
 SHARDS = 8
 STEPS = 100_000
 """More than there will be: the job is stopped when all has happened."""
@@ -40,17 +53,19 @@ STOPPED = 5
 
 @dataclass(frozen=True)
 class Drill:
-    """A job of 2 workers and 2 servers, and how often each event happens to it."""
+    """A job of 2 workers and 2 servers, and what happens to it."""
 
     model: str
-    repeats: int
+    kills: int
+    cycles: int
     calm_steps: int
     """Between events."""
 
 
 def drills(*, quick: bool) -> list[Drill]:
     """A job for each model."""
-    return [Drill(model, 3 if quick else 10, steps) for model, steps in (("mlp", 30), ("wide", 12))]
+    kills, cycles = (2, 1) if quick else (8, 5)
+    return [Drill(model, kills, cycles, steps) for model, steps in (("mlp", 30), ("wide", 12))][: 1 if quick else None]
 
 
 def measure(drill: Drill) -> list[ServerChange]:
@@ -72,17 +87,18 @@ def measure(drill: Drill) -> list[ServerChange]:
         finally:
             end([process])
     parameters = sum(value.numel() for value in build(drill.model, samples=1).model.parameters())
-    return changes_of(report, model=drill.model, state_bytes=parameters * SLOT_BYTES)
+    return changes_of(report, model=drill.model, servers=SERVERS, state_bytes=parameters * SLOT_BYTES)
 
 
 def _disturb(process: subprocess.Popen[bytes], connect: Callable[[], Client], report: Path, drill: Drill) -> Report:
     with closing(_Job(process, connect)) as job:
         job.wait("training has begun", lambda status: status.step >= WARM_UP)
-        for count in range(1, drill.repeats + 1):
+        for count in range(1, drill.kills + 1):
             job.kill_server()
             job.wait_event("slots_restored", count)
             job.pass_steps(drill.calm_steps)
-        for wanted, kind in ((3, "servers_joined"), (2, "server_left")) * drill.repeats:
+        print(f"    {drill.kills} servers were killed", flush=True)
+        for wanted, kind in CYCLE * drill.cycles:
             before = job.count(kind)
             job.client.scale(NAME, servers=wanted)
             job.wait_event(kind, before + 1)

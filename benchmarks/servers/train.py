@@ -1,4 +1,7 @@
-"""A dense model under either strategy; run by ``pliant run``. The data repeat, so that a job may be long."""
+"""A dense model under either strategy; run by ``pliant run``. The data repeat, so that a job may be long.
+
+Each worker leaves the peak of its memory, beyond what it had with its model built, beside its turnstile.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import torch
 from torch.utils.data import Dataset, TensorDataset
 
 import pliant
+from benchmarks.memory import PeakMemory
 from benchmarks.servers.contest import GATE
 from benchmarks.turns import Turnstile
 from benchmarks.workload import build, workload_arguments
@@ -35,6 +39,7 @@ def main() -> None:
     args = workload_arguments().parse_args()
     batch = args.shards * args.per_shard
     work = build(args.model, samples=KEPT, context=args.context)
+    memory = PeakMemory()
     optimizer = torch.optim.AdamW(work.model.parameters(), lr=LR)
     job = pliant.join(model=work.model, optimizer=optimizer)
     loader = pliant.Loader(Again(work.dataset, args.steps * batch), batch_size=batch, shards=args.shards, seed=0)
@@ -47,6 +52,7 @@ def main() -> None:
         if step.is_main:
             turnstile = turnstile or Turnstile(args.turns, GATE, warm_up=args.warm_up, turn_steps=args.turn_steps)
             turnstile.step_done()
+    memory.write(args.turns, GATE)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.page import Machine, row
+from benchmarks.page import Machine, machine_text, row, write_both
 from benchmarks.serving import aims, tables
 from benchmarks.serving.accounts import BurstRun, KillRun, MemoryRun, Turn
 
@@ -45,11 +45,9 @@ class ServingResults(msgspec.Struct):
 
 def markdown(results: ServingResults) -> str:
     """The whole page."""
-    machine = results.machine
     parts = [
         f"# Serving, beside its peers, {results.date}" + (" (a short look: one round)" if results.quick else ""),
-        f"{machine.processor}, {machine.cores} cores, {machine.system}; Python {machine.python}, torch "
-        f"{machine.torch}. Medians, quartiles in brackets. The run took {results.took_s / 60:.0f} minutes."
+        f"{machine_text(results.machine)} The run took {results.took_s / 60:.0f} minutes."
         + "".join(f" {note}" for note in results.notes),
     ]
     if results.missing:
@@ -86,10 +84,5 @@ def settings(results: ServingResults) -> str:
 
 def write(results: ServingResults, directory: Path) -> Path:
     """Both files; returns the readable one."""
-    directory.mkdir(parents=True, exist_ok=True)
     stem = f"{results.date}-serving" + ("-quick" if results.quick else "")
-    encoded = msgspec.json.format(msgspec.json.encode(results), indent=2)
-    (directory / f"{stem}.json").write_bytes(encoded + b"\n")
-    page = directory / f"{stem}.md"
-    page.write_text(markdown(results), encoding="utf-8")
-    return page
+    return write_both(results, markdown(results), directory / stem)

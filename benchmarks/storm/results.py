@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.page import Machine, row
+from benchmarks.page import Machine, row, write_both
 from benchmarks.storm.accounts import SampleBooks
 from benchmarks.storm.storm import Hit
 
@@ -115,9 +115,4 @@ def _how(result: StormResult) -> str:
 
 def write(result: StormResult, directory: Path) -> Path:
     """Both files; returns the readable one."""
-    directory.mkdir(parents=True, exist_ok=True)
-    encoded = msgspec.json.format(msgspec.json.encode(result), indent=2)
-    (directory / f"{result.date}-storm.json").write_bytes(encoded + b"\n")
-    page = directory / f"{result.date}-storm.md"
-    page.write_text(markdown(result), encoding="utf-8")
-    return page
+    return write_both(result, markdown(result), directory / f"{result.date}-storm")
