@@ -2,11 +2,13 @@
 
 Plain, in one process:   python examples/clicks.py
 With parameter servers:  pliant run --strategy parameter-server --servers 2:4 --workers 2:4 examples/clicks.py
+On a small real data set (it comes with scikit-learn):  python examples/clicks.py --data tumours --epochs 4
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 
 import torch
 from torch import nn
@@ -59,6 +61,43 @@ def taste(ids: torch.Tensor, kind: int) -> torch.Tensor:
     return torch.sin((ids.double() + 1) * (12.9898 + kind) * 78.233).float()
 
 
+class Tumours(Dataset[dict[str, torch.Tensor]]):
+    """Breast cancer in Wisconsin (Street, Wolberg and Mangasarian, 1993): is a tumour malignant ("clicked")?
+
+    569 tumours, of which every fourth is kept for ``unseen``. Their 30 measures are made into ids: each is cut into
+    tenths, and two that are crossed stand for the user, two others for the item, five for the tags.
+    """
+
+    NUMBERS, USER, ITEM = (0, 1, 4, 8), (20, 21), (23, 27)
+    TAGGED = (6, 10, 22, 24, 28)
+
+    def __init__(self, *, unseen: bool) -> None:
+        found = importlib.import_module("sklearn.datasets").load_breast_cancer()
+        measures = torch.from_numpy(found.data).float()
+        kept = torch.arange(len(measures)) % 4 == 0
+        known = measures[~kept]  # what is unseen has no say in where the tenths end
+        ends = known.quantile(torch.linspace(0, 1, 11)[1:-1], dim=0)
+        tenths = (measures[:, :, None] > ends.T).sum(dim=2)
+        mine = kept if unseen else ~kept
+        numbers = (measures - known.mean(dim=0)) / known.std(dim=0)
+        self.numbers = numbers[mine][:, self.NUMBERS]
+        self.tenths = tenths[mine]
+        self.clicked = torch.from_numpy(found.target == 0)[mine].float()
+
+    def __len__(self) -> int:
+        return len(self.clicked)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        tenths = self.tenths[index]
+        return {
+            "user": tenths[self.USER[0]] * 10 + tenths[self.USER[1]],
+            "item": tenths[self.ITEM[0]] * 10 + tenths[self.ITEM[1]],
+            "tags": tenths[list(self.TAGGED)] + 10 * torch.arange(TAGS),
+            "numbers": self.numbers[index],
+            "clicked": self.clicked[index],
+        }
+
+
 class WideAndDeep(nn.Module):
     """A linear model over ids beside a network over their embeddings (Cheng et al., DLRS 2016)."""
 
@@ -87,7 +126,8 @@ class WideAndDeep(nn.Module):
 def main() -> None:
     """Train, and print the loss on unseen samples after every epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=20_000)
+    parser.add_argument("--data", choices=["generated", "tumours"], default="generated")
+    parser.add_argument("--samples", type=int, default=20_000, help="of the generated log")
     parser.add_argument("--epochs", type=int, default=3)
     args = parser.parse_args()
 
@@ -95,8 +135,12 @@ def main() -> None:
     model = WideAndDeep()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     job = pliant.join(model=model, optimizer=optimizer)
-    loader = pliant.Loader(Log(args.samples), batch_size=400, shards=4, seed=0)
-    unseen = pliant.Loader(Log(4_000, first=1_000_000), batch_size=400, shards=4, seed=0)
+    if args.data == "tumours":
+        loader = pliant.Loader(Tumours(unseen=False), batch_size=40, shards=4, seed=0)
+        unseen = pliant.Loader(Tumours(unseen=True), batch_size=40, shards=4, seed=0)
+    else:
+        loader = pliant.Loader(Log(args.samples), batch_size=400, shards=4, seed=0)
+        unseen = pliant.Loader(Log(4_000, first=1_000_000), batch_size=400, shards=4, seed=0)
 
     def loss_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return F.binary_cross_entropy_with_logits(model(batch), batch["clicked"])

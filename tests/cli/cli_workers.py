@@ -75,8 +75,9 @@ class FakeTrainer:
             if "milestones" in words:
                 self.socket.send(MilestoneReached(step))
             time.sleep(STEP_S)
-            self.socket.send(StepsCommitted(step, [time.monotonic()], [1.0 / (step + 1)], 0, 8 * (step + 1)))
             step += 1
+            stale = {0: 3 * step, 2: step} if "stale" in words else {}
+            self.socket.send(StepsCommitted(step - 1, [time.monotonic()], [1.0 / step], 0, 8 * step, stale))
             self.socket.send(WorkerProgress(step=step, state="training", shards=[0, 1, 2, 3]))
             if "raise" in words and step == 3:
                 raise ValueError("the user's own mistake")

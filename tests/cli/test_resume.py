@@ -3,6 +3,7 @@
 import argparse
 
 import pytest
+import torch
 
 from pliant.backends.launch import launch_here, write_launch
 from pliant.cli.checkpoints import discard_checkpoints, newest_checkpoint, step_of
@@ -11,7 +12,11 @@ from pliant.cli.run import create_job
 from pliant.cli.run_options import check_options, run_parser
 from pliant.config import Home
 from pliant.errors import ConfigError, CoordinatorError
+from pliant.parallel.tables.embedding import Embedding
+from pliant.transfer.checkpoint_save import Staging, take_snapshot, write_checkpoint
 from pliant.wire.api import JobSpec, PlanEvent
+from pliant.wire.messages import UNBOUNDED
+from pliant.wire.tables import RowSGD
 
 
 class FakeClient:
@@ -159,6 +164,42 @@ def test_servers_and_copies_stay_as_they_were(home, script):
     assert resume(home, "train", "--strategy", "all-reduce")[0].spec.strategy == "all-reduce"
 
 
+def test_the_limit_of_memory_stays_changes_and_ends(home, script):
+    start_once(home, script, strategy="parameter-server", server_memory_bytes=5 << 20)
+    leave_checkpoint(home.job("train") / "checkpoints")
+
+    def resumed(*words):
+        return resume(home, "train", *words)[0].spec.server_memory_bytes
+
+    assert resumed() == resumed("--copies", "1") == 5 << 20
+    assert resumed("--server-memory", "1GB") == 1_000_000_000
+    assert resumed("--server-memory", "none") is None
+    assert resumed("--strategy", "all-reduce") is None
+
+
+def test_staleness_stays_changes_and_ends(home, script):
+    start_once(home, script, strategy="parameter-server", staleness=4)
+    leave_checkpoint(home.job("train") / "checkpoints")
+
+    def resumed(*words):
+        return resume(home, "train", *words)[0].spec.staleness
+
+    assert resumed() == resumed("--copies", "1") == 4
+    assert resumed("--staleness", "none") == UNBOUNDED
+    assert resumed("--staleness", "sync") is None
+    assert resumed("--strategy", "all-reduce") is None
+    with pytest.raises(ConfigError, match="--staleness 3: the strategy all-reduce has no servers"):
+        resumed("--strategy", "all-reduce", "--staleness", "3")
+
+
+def test_a_report_to_compare_with_is_read_first(home, script, tmp_path):
+    start_once(home, script)
+    leave_checkpoint(home.job("train") / "checkpoints")
+    words = ["--report", str(tmp_path / "r.json"), "--compare", str(tmp_path / "none.json")]
+    with pytest.raises(ConfigError, match=r"none.json cannot be read: No such file"):
+        resume(home, "train", *words)
+
+
 def test_all_problems_at_once(home, script):
     start_once(home, script)
     script.unlink()
@@ -187,3 +228,17 @@ def test_directories_that_cannot_be(script, tmp_path):
         options(script, "--checkpoints", tmp_path / "file" / "below")
     with pytest.raises(ConfigError, match="--checkpoint-every -1"):
         options(script, "--checkpoint-every=-1")
+
+
+def test_a_job_with_tables_does_not_go_on_without_servers(home, script):
+    start_once(home, script, strategy="parameter-server")
+    model = torch.nn.ModuleDict({name: Embedding(name, 2, optimizer=RowSGD(lr=0.1)) for name in ("users", "tags")})
+    position = dict.fromkeys(("call", "step_of_call", "passes", "epoch", "samples"), 0) | {"loss": None, "ended": []}
+    snapshot = take_snapshot({"model": model}, position | {"step": 40}, job="train", staging=Staging())
+    write_checkpoint(home.job("train") / "checkpoints", snapshot, keep=1)
+    leave_checkpoint(home.job("train") / "checkpoints", 50)  # without files: the one before it is taken
+    with pytest.raises(ConfigError) as caught:
+        resume(home, "train", "--strategy", "all-reduce")
+    [text] = caught.value.problems
+    assert "--strategy all-reduce: job train has the tables tags, users" in text
+    assert resume(home, "train")[0].spec.strategy == "parameter-server"

@@ -2,10 +2,14 @@
 
 import os
 
+import msgspec
 import pytest
 
 from pliant.cli.run_options import check_options, run_parser
+from pliant.control.spec_plan import check_spec
 from pliant.errors import ConfigError
+from pliant.wire.api import JobSpec, Report
+from pliant.wire.messages import UNBOUNDED
 
 
 def check(*words, cores=4):
@@ -145,6 +149,8 @@ def test_the_strategy_and_its_servers(script):
         (["--strategy", "x"], ["--strategy x is unknown", "use all-reduce or parameter-server"]),
         (["--servers", "2"], ["--servers 2: the strategy all-reduce has no servers", "add --strategy"]),
         (["--copies", "1"], ["--copies 1: the strategy all-reduce has no servers"]),
+        (["--staleness", "none"], ["--staleness none: the strategy all-reduce has no servers", "add --strategy"]),
+        (["--server-memory", "2GiB"], ["--server-memory 2GiB: the strategy all-reduce has no servers"]),
     ],
 )
 def test_a_bad_strategy_is_one_problem(script, words, parts):
@@ -161,6 +167,11 @@ def test_a_bad_strategy_is_one_problem(script, words, parts):
         (["--servers", "two"], ["--servers two is not a number or MIN:MAX"]),
         (["--servers", "1:65"], ["at most 64 servers"]),
         (["--copies", "3"], ["--copies 3 is not 1 or 2"]),
+        (["--staleness", "1001"], ["--staleness 1001 is not a number of steps from 0 to 1000, none or sync"]),
+        (["--staleness=-1"], ["--staleness -1 is not a number of steps"]),
+        (["--server-memory", "much"], ["--server-memory much is not a size of memory", "--server-memory 2GiB"]),
+        (["--server-memory", "2"], ["--server-memory 2 is too little: 1,048,576 bytes are the least"]),
+        (["--staleness", "None"], ["--staleness None is not a number of steps", "for example --staleness 4; none:"]),
     ],
 )
 def test_bad_numbers_of_servers_are_one_problem(script, words, parts):
@@ -175,3 +186,96 @@ def test_a_plan_may_be_about_servers(tmp_path, script):
     assert check("--strategy", "parameter-server", "--plan", plan, script).spec.plan[0].kill_server == 1
     (found,) = problems("--plan", plan, script)
     assert "kill_server = 1: the strategy all-reduce has no servers" in found
+
+
+@pytest.mark.parametrize(
+    ("given", "staleness"), [("0", 0), ("4", 4), ("1000", 1000), ("none", UNBOUNDED), ("sync", None)]
+)
+def test_staleness(script, given, staleness):
+    spec = check("--strategy", "parameter-server", "--staleness", given, script).spec
+    assert spec.staleness == staleness
+    check_spec(spec)
+
+
+def test_synchronous_is_the_default_and_true_of_all_reduce(script):
+    assert check("--strategy", "parameter-server", script).spec.staleness is None
+    assert check("--staleness", "sync", script).spec.staleness is None
+
+
+def test_problems_of_servers_are_told_together(script):
+    words = ["--strategy", "parameter-server", "--servers", "0", "--copies", "3", "--staleness", "x"]
+    found = [each.split()[0] for each in problems(*words, "--server-memory", "1", script)]
+    assert found == ["--servers", "--copies", "--staleness", "--server-memory"]
+
+
+def test_a_limit_of_the_servers_memory(script):
+    words = ["--strategy", "parameter-server", script]
+    assert check(*words).spec.server_memory_bytes is None
+    assert check("--server-memory", "2GiB", *words).spec.server_memory_bytes == 2 << 30
+    assert check("--server-memory", "none", *words).spec.server_memory_bytes is None
+    assert check("--server-memory", "none", script).spec.server_memory_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"staleness": 1001}, "staleness is 1001; choose one from 0 to 1000, -1 for no bound"),
+        ({"staleness": -2}, "staleness is -2; choose"),
+        ({"staleness": 4, "strategy": "all-reduce"}, "staleness is 4, which needs the strategy parameter-server"),
+        (
+            {"staleness": 4, "trace": "/t"},
+            "trace is /t, to compare bits, which differ each time with a staleness (here 4)",
+        ),
+    ],
+)
+def test_the_coordinator_refuses_a_staleness_that_cannot_work(fields, part):
+    values = {"strategy": "parameter-server", **fields}
+    with pytest.raises(ConfigError) as error:
+        check_spec(JobSpec("j", "train.py", **values))
+    (found,) = error.value.problems
+    assert part in found
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """As an earlier run has written it."""
+    report = Report(
+        name="sync", state="finished", script="train.py", steps=1, samples=8, wall_s=1.0, median_step_s=1.0,
+        goodput=1.0, final_loss=0.5, weights_sha256=None, events=[], commit_times_s=[1.0], losses=[0.5],
+        workers_over_time=[(0.0, 1)],
+    )  # fmt: skip
+    path = tmp_path / "sync.json"
+    path.write_bytes(msgspec.json.encode(report))
+    return path, report
+
+
+def test_the_report_to_compare_with_is_read_before_anything_starts(tmp_path, script, earlier):
+    path, report = earlier
+    words = ["--report", tmp_path / "r.json", script]
+    assert check("--compare", path, *words).compared == report
+    assert check(*words).compared is None
+    assert check("--compare", path, "--report", path, script).compared == report, "it may be written over at the end"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        ("no.json", None, ["no.json cannot be read: No such file", "wrote with --report"]),
+        ("r.json", b"{", ["r.json is not a report: Input data was truncated"]),
+        ("r.json", b'{"name": "x"}', ["r.json is not a report", "missing required field"]),
+        ("r.json", b'{"name": "\xff"}', ["r.json is not a report"]),
+        ("r.html", b"<!doctype html>", ["r.html is not a report", "r.json: the numbers are in the JSON file"]),
+    ],
+)
+def test_what_cannot_be_compared_with(tmp_path, script, name, content, parts):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    (found,) = problems("--compare", tmp_path / name, "--report", tmp_path / "out.json", script)
+    assert all(part in found for part in parts), found
+    assert f"--compare {tmp_path / name}" in found
+    assert "\n  hint: " in found
+
+
+def test_a_comparison_needs_a_page(script, earlier):
+    (found,) = problems("--compare", earlier[0], script)
+    assert "there is no page to draw it on\n  hint: add --report FILE" in found

@@ -110,3 +110,31 @@ def test_what_a_server_refuses_ends_the_job_with_exit_code_2(pliant, script):
     done = pliant("run", "--entry", ENTRY, *OPTIONS, str(script), "refuse", "steps=100000")
     assert done.returncode == 2
     assert "error: s1: LBFGS cannot be cut into slices" in done.stderr or "error: s2: LBFGS" in done.stderr
+
+
+def test_an_asynchronous_run_says_what_it_promises_and_is_drawn_beside_another(pliant, script, tmp_path):
+    earlier, report = tmp_path / "earlier.json", tmp_path / "report.json"
+    words = ("--entry", ENTRY, *OPTIONS, "--report")
+    assert pliant("run", "--name", "sync", *words, str(earlier), str(script), "steps=5").returncode == 0
+    stale = ("--staleness", "4", "--compare", str(earlier))
+    done = pliant("run", "--name", "stale", *words, str(report), *stale, str(script), "stale", "steps=5")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "workers are at most 4 steps apart: each sample is used once in an epoch and each push is applied"
+        in done.stderr
+    )
+    assert "  staleness    0.5 updates on average, 2 at most (at most 4 steps apart)" in done.stderr
+    written = json.loads(report.read_text())
+    assert (written["staleness"], written["mean_staleness"]) == (4, 0.5)
+    assert written["pushes_by_staleness"] == {"0": 15, "2": 5}
+    page = report.with_suffix(".html").read_text()
+    assert "compared with sync, synchronous" in page
+    assert "updates of others between pull and push" in page
+
+
+def test_a_report_that_cannot_be_compared_with_starts_no_job(pliant, script, tmp_path):
+    words = ("--report", str(tmp_path / "r.json"), "--compare", str(tmp_path / "none.json"))
+    done = pliant("run", "--entry", ENTRY, *OPTIONS, *words, str(script))
+    assert done.returncode == 2
+    assert "none.json cannot be read: No such file or directory" in done.stderr
+    assert not (pliant.home / "coordinator.json").exists()

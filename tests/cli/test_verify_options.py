@@ -16,6 +16,11 @@ def options(*words):
     return check_verify_options(verify_parser().parse_args([str(word) for word in words]))
 
 
+def test_bits_are_compared_of_synchronous_runs_only(script):
+    spec = options(script, "--staleness", "4").run.spec
+    assert (spec.strategy, spec.staleness, spec.args) == ("all-reduce", None, ["--staleness", "4"])
+
+
 def test_defaults(script):
     found = options(script, "--epochs", 3)
     assert (found.steps, found.workers, found.plan, found.keep, found.json) == (50, 3, None, None, False)

@@ -7,8 +7,8 @@ from pliant.errors import ProtocolError
 from pliant.wire.messages import StepsCommitted
 
 
-def commits(first, times, *, losses=None, epoch=0, samples=0):
-    return StepsCommitted(first, times, losses or [1.0] * len(times), epoch, samples)
+def commits(first, times, *, losses=None, epoch=0, samples=0, staleness=None):
+    return StepsCommitted(first, times, losses or [1.0] * len(times), epoch, samples, staleness or {})
 
 
 def test_in_order():
@@ -64,13 +64,37 @@ def test_the_end_fills_what_nobody_reported():
         (commits(0, [1.0], epoch=-1), "negative"),
         (commits(10**9, [1.0]), "step 1000000000"),
         (commits(0, [float("inf")]), "finite"),
+        (commits(0, [1.0], staleness={-1: 2}), "negative staleness"),
+        (commits(0, [1.0], staleness={1: -2}), "negative number of pushes"),
     ],
 )
 def test_contradictions_change_nothing(message, word):
     progress = Progress()
     with pytest.raises(ProtocolError, match=word):
         progress.add(message)
-    assert progress.step == 0
+    assert (progress.step, progress.pushes) == (0, {})
+
+
+def test_the_newest_pushes_are_kept():
+    progress = Progress()
+    assert progress.mean_staleness() is None
+    progress.add(commits(0, [1.0], staleness={0: 3, 2: 1}))
+    progress.add(commits(1, [2.0], staleness={0: 4, 2: 4}))
+    progress.add(commits(0, [1.0], staleness={0: 3, 2: 1}))
+    assert (progress.pushes, progress.mean_staleness()) == ({0: 4, 2: 4}, 1.0)
+    progress.add(commits(2, [3.0]))
+    assert progress.pushes == {0: 4, 2: 4}, "a worker that knows of none says nothing"
+
+
+def test_pushes_stay_known_when_the_job_goes_back_to_a_checkpoint():
+    progress = Progress()
+    progress.add(commits(0, [1.0, 2.0, 3.0], staleness={0: 6, 1: 6}))
+    progress.rewind(1, epoch=0, samples=8, loss=None)
+    assert progress.pushes == {0: 6, 1: 6}
+    progress.add(commits(1, [4.0], staleness={0: 4, 1: 4}))
+    assert progress.pushes == {0: 6, 1: 6}
+    progress.add(commits(2, [5.0, 6.0], staleness={0: 8, 1: 8}))
+    assert progress.pushes == {0: 8, 1: 8}
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.lists(st.floats(0, 100), max_size=5)), max_size=20))

@@ -71,3 +71,14 @@ def test_status():
     assert (status.step, status.total_steps, status.epoch, status.epochs) == (2, 9, 1, 2)
     assert (status.shards, status.generation, status.target_workers, status.steps_per_s) == (4, 2, 2, 2.0)
     assert job_status(view([], recipe=None)).total_steps is None
+
+
+def test_the_measured_staleness():
+    asked = view([101.0], spec=JobSpec("j", "t.py", strategy="parameter-server", staleness=4))
+    assert (job_status(asked).staleness, job_status(asked).mean_staleness) == (4, None)
+    asked.progress.add(StepsCommitted(1, [102.0], [1.0], 1, 16, {0: 3, 4: 1}))
+    assert (job_status(asked).staleness, job_status(asked).mean_staleness) == (4, 1.0)
+    report = job_report(asked, events=[], workers_over_time=[])
+    assert (report.staleness, report.mean_staleness, report.pushes_by_staleness) == (4, 1.0, {0: 3, 4: 1})
+    plain = job_report(view([101.0]), events=[], workers_over_time=[])
+    assert (plain.staleness, plain.mean_staleness, plain.pushes_by_staleness) == (None, None, {})

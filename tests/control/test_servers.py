@@ -37,6 +37,7 @@ from pliant.wire.server_messages import (
     ServerProgress,
     ServerWelcome,
     SlotsFilled,
+    SlotsRefused,
 )
 
 TICK_S = 0.25
@@ -405,6 +406,33 @@ def test_servers_of_another_launch_are_sent_away(play):
     assert scene.server_hello("s1", launch="new").take(ServerWelcome)
 
 
+# ---------------------------------------------------------------- limits of memory
+
+
+def test_servers_are_told_their_limit_and_the_status_has_it(play):
+    scene = running(play, 1, server_memory_bytes=64_000_000)
+    assert scene.links["s1"].take(ServerWelcome) == [ServerWelcome(10.0, 64_000_000)]
+    scene.server_says("s1", ServerProgress(size_bytes=5_000_000))
+    (server,) = scene.job.status().servers
+    assert (server.size_bytes, server.limit_bytes) == (5_000_000, 64_000_000)
+
+
+def test_a_server_without_room_is_told_once_and_the_job_goes_on_with_fewer_copies(play):
+    scene = running(play, 2, server_memory_bytes=64_000_000)
+    lose(scene, "s1")
+    scene.server_hello("s3")
+    version = scene.job.servers.slots.version
+    scene.server_says("s3", SlotsRefused(version, [7], "table users: no room"))
+    scene.server_says("s3", SlotsRefused(version, [8], "table users: no room"))
+    places = scene.placement("s2").slots
+    assert [slot for slot, place in enumerate(places) if not place.filling] == [7, 8]
+    assert (places[7].holders, places[8].holders) == (["s2"], ["s2"])
+    event = scene.event("server_full")
+    assert event.message.startswith("s3 has no room for slot 7: table users: no room. Slots that it refuses stay with")
+    with pytest.raises(ProtocolError, match="SlotsRefused of placement 99; the newest is"):
+        scene.server_says("s3", SlotsRefused(99, [0], "why"))
+
+
 # ---------------------------------------------------------------- hangs, memory, agents
 
 
@@ -542,6 +570,8 @@ def test_a_plan_that_asks_for_too_much_says_so(play):
     ("fields", "what"),
     [
         ({"min_servers": 0}, "min_servers is 0"),
+        ({"server_memory_bytes": 5}, "server_memory_bytes is 5; give at least 1048576"),
+        ({"strategy": "all-reduce", "server_memory_bytes": 1 << 30}, "needs the strategy parameter-server"),
         ({"min_servers": 5}, "max_servers (4) is below min_servers (5)"),
         ({"max_servers": 65}, "max_servers is 65"),
         ({"copies": 3}, "copies is 3"),

@@ -3,6 +3,7 @@
 import msgspec
 
 from pliant.wire.api import Event, JobStatus, Report, ServerStatus, WorkerStatus
+from pliant.wire.messages import UNBOUNDED
 
 
 def event(seq=1, kind="worker_lost", step=35, message="w2, rank 1 of 3, is lost in step 35", **fields) -> Event:
@@ -110,4 +111,13 @@ SERVED_REPORT = msgspec.structs.replace(
         event(7, "server_lost", 30, "s2 is lost in step 30", stall_s=0.052),
         event(8, "slots_restored", 31, "each slot has 2 holders again", bytes_moved=4_000_000),
     ],
+)
+STALE = msgspec.structs.replace(SERVED, staleness=4, mean_staleness=1.84)
+STALE_REPORT = msgspec.structs.replace(
+    SERVED_REPORT,
+    name="gpt-stale",
+    staleness=UNBOUNDED,
+    mean_staleness=1.4,
+    pushes_by_staleness={0: 200, 1: 100, 2: 100, 3: 50, 9: 50},
+    weights_sha256="cd" * 32,
 )

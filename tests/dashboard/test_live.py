@@ -3,7 +3,7 @@
 import io
 
 import msgspec
-from dashboard_samples import EVENTS, SERVED, STATUS
+from dashboard_samples import EVENTS, SERVED, STALE, STATUS
 from rich.console import Console
 
 from pliant.dashboard.live import LAST_EVENTS, MOST_WORKERS, LiveView, render
@@ -116,3 +116,8 @@ def test_a_row_for_each_server():
     many = msgspec.structs.replace(SERVED, servers=SERVED.servers * 4)
     assert "and 4 more servers" in text(many)
     assert "server" not in text(STATUS)
+
+
+def test_the_title_has_the_mode_of_workers_that_do_not_wait():
+    assert "at most 4 steps apart, staleness 1.8" in text(STALE)
+    assert "apart" not in text(SERVED)

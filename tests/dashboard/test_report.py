@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
-from dashboard_samples import EMPTY, EVENTS, REPORT, SERVED_REPORT, UNDISTURBED
+from dashboard_samples import EMPTY, EVENTS, REPORT, SERVED_REPORT, STALE_REPORT, UNDISTURBED
 
 from pliant.dashboard import report as report_module
-from pliant.dashboard.pictures import event_costs, loss_over_steps, workers_over_time
+from pliant.dashboard.comparison import with_earlier, with_undisturbed
+from pliant.dashboard.pictures import event_costs, loss_over_steps, loss_over_time, staleness, workers_over_time
 from pliant.dashboard.report import PicturesError, write_html, write_json
 from pliant.wire.api import Report
 
@@ -105,9 +106,17 @@ def test_a_run_that_did_nothing_has_a_page_too(tmp_path):
     assert "None." in page(tmp_path, EMPTY)
 
 
-@pytest.mark.parametrize("draw", [loss_over_steps, workers_over_time, event_costs])
+def compared_over_time(report):
+    return loss_over_time(with_earlier(report, UNDISTURBED))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [loss_over_steps, workers_over_time, event_costs, staleness, compared_over_time],
+    ids=lambda draw: draw.__name__,
+)
 def test_pictures_are_svg_coloured_by_the_page(draw):
-    text = draw(REPORT)
+    text = draw(STALE_REPORT)
     root = ET.fromstring(text)
     assert root.tag.endswith("svg")
     assert "width" not in root.attrib
@@ -118,8 +127,9 @@ def test_pictures_are_svg_coloured_by_the_page(draw):
 
 
 def test_pictures_name_each_kind_once_and_each_cost():
-    assert loss_over_steps(REPORT, UNDISTURBED).count(">joined<") == 1
-    assert ">undisturbed, 1 worker<" in loss_over_steps(REPORT, UNDISTURBED)
+    both = loss_over_steps(REPORT, with_undisturbed(REPORT, UNDISTURBED))
+    assert both.count(">joined<") == 1
+    assert ">undisturbed, 1 worker<" in both
     costs = event_costs(REPORT)
     assert ">187 ms<" in costs
     assert ">no stall<" in costs
@@ -155,3 +165,48 @@ def test_servers_are_on_the_page_and_in_the_picture(tmp_path):
     assert "parameter servers that held slots" in text
     assert ">servers<" in workers_over_time(SERVED_REPORT)
     assert ">servers<" not in workers_over_time(REPORT)
+
+
+def test_the_measured_staleness_is_on_the_page(tmp_path):
+    text = page(tmp_path, STALE_REPORT)
+    assert "/home/me/gpt.py · parameter-server · asynchronous<" in text
+    assert "<dt>mean staleness</dt><dd>1.4</dd>" in text
+    assert "1.4 updates on average, 9 at most, over 500 pushes (asynchronous)." in text
+    assert ">1.4 on average<" in text
+    assert text.count("<svg ") == 4
+    assert "taleness" not in page(tmp_path, SERVED_REPORT)
+
+
+def test_an_earlier_run_is_drawn_beside_this_one(tmp_path):
+    text = page(tmp_path, STALE_REPORT, compared=msgspec.structs.replace(REPORT, name="a<b"))
+    parser = Balance()
+    parser.feed(text)
+    assert (parser.open, parser.wrong) == ([], [])
+    assert text.count("<svg ") == 5
+    assert "<th>compared with a&lt;b, synchronous</th>" in text
+    assert text.count(">this run, asynchronous<") == 3, "in both pictures and the table"
+    assert "Different, as they should be" in text
+    assert "Loss over time" in text
+    unknown = msgspec.structs.replace(REPORT, weights_sha256=None)
+    assert "nothing to compare" in page(tmp_path, STALE_REPORT, compared=unknown)
+
+
+def test_a_longer_run_beside_a_shorter_one_is_seen_to_its_end():
+    longer = msgspec.structs.replace(REPORT, steps=999, wall_s=777.0)
+    comparison = with_earlier(STALE_REPORT, longer)
+    assert ">1000<" in loss_over_steps(STALE_REPORT, comparison) or ">800<" in loss_over_steps(STALE_REPORT, comparison)
+    assert ">700<" in loss_over_time(comparison)
+
+
+def test_a_long_legend_leaves_the_picture_its_width():
+    """Its entries go into several lines: in one, they would be broader than the page."""
+    few, many = loss_over_steps(REPORT), loss_over_steps(STALE_REPORT, with_earlier(STALE_REPORT, REPORT))
+
+    def legend_lines(svg):
+        # Each entry is a text element; those of one line have the same height.
+        names = "joined|lost|shrunk|server lost|slots restored|this run, asynchronous|compared with gpt, synchronous"
+        heights = re.findall(rf'<text[^>]*? y="([0-9.]+)"[^>]*>(?:{names})</text>', svg)
+        return len(heights), len(set(heights))
+
+    assert legend_lines(few) == (3, 1)
+    assert legend_lines(many) == (7, 2)

@@ -1,7 +1,7 @@
 """The last words of a run, and the text of ``pliant status``."""
 
 import msgspec
-from dashboard_samples import EMPTY, REPORT, SERVED, SERVED_REPORT, STATUS
+from dashboard_samples import EMPTY, REPORT, SERVED, SERVED_REPORT, STALE, STALE_REPORT, STATUS
 
 from pliant.dashboard.status_text import job_text, jobs_text
 from pliant.dashboard.summary import changing_events, summary
@@ -74,3 +74,11 @@ def test_what_servers_cost_is_summed_up():
     assert "server lost" in text
     assert "stalled 52 ms" in text
     assert "4 MB moved" in text
+
+
+def test_the_staleness_of_a_run_and_of_a_status():
+    assert "  staleness    1.4 updates on average, 9 at most (asynchronous)" in summary(STALE_REPORT).splitlines()
+    unmeasured = msgspec.structs.replace(STALE_REPORT, mean_staleness=None, pushes_by_staleness={})
+    assert "  staleness    not measured (asynchronous)" in summary(unmeasured).splitlines()
+    assert "staleness" not in summary(SERVED_REPORT)
+    assert job_text(STALE).splitlines()[0].endswith("at most 4 steps apart, staleness 1.8")

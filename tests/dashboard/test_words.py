@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from dashboard_samples import STATUS, event
+from dashboard_samples import SERVED, STALE, STATUS, event
 
 from pliant.dashboard.words import (
     cost,
@@ -14,6 +14,7 @@ from pliant.dashboard.words import (
     rate,
     remaining_s,
     seconds,
+    server_held,
     size,
     training_workers,
     workers_change,
@@ -80,3 +81,18 @@ def test_remaining_and_over():
     assert remaining_s(msgspec.structs.replace(STATUS, total_steps=None)) is None
     assert not is_over(STATUS)
     assert is_over(msgspec.structs.replace(STATUS, state="stopped"))
+
+
+def test_the_mode_ends_the_progress_line():
+    assert progress(STALE).endswith("2 servers · at most 4 steps apart, staleness 1.8")
+    assert progress(SERVED).endswith("2 servers")
+
+
+def test_nouns_that_take_no_s():
+    assert (count(1, "push", "pushes"), count(2000, "push", "pushes")) == ("1 push", "2,000 pushes")
+
+
+def test_what_a_server_holds_of_its_limit():
+    server = SERVED.servers[0]
+    assert server_held(server) == "12.3 MB"
+    assert server_held(msgspec.structs.replace(server, limit_bytes=64_000_000)) == "12.3 MB of 64 MB"

@@ -1,7 +1,11 @@
 """Tables on parameter servers have the rows of one process alone, to the bit, whatever happens to whom."""
 
+import json
+
 import pytest
 from elastic_books import assert_exactly_once, assert_same_bits
+
+from pliant.transfer.checkpoint_manifest import complete_checkpoints, read_manifest
 
 STEPS = 60
 SERVED = {"strategy": "parameter-server"}
@@ -38,6 +42,7 @@ def test_servers_and_workers_are_killed_and_come(lab, tmp_path, reference):
     ended = job.end()
     assert_same_bits(ended.trace, reference)
     assert ended.report["steps"] == STEPS
+    assert ended.report["weights_sha256"] == reference.noted("weights")[0]
     recomputed = sum(event["shards_recomputed"] for event in ended.events("worker_lost"))
     assert_exactly_once(ended.trace, reference, steps=STEPS, recomputed=recomputed)
     assert len(ended.events("server_lost")) == 2
@@ -52,9 +57,40 @@ def test_a_table_is_in_the_checkpoint(lab, tmp_path, reference):
     ended = job.end()
     assert ended.events("job_resumed")
     assert_same_bits(ended.trace, reference)
+    newest = read_manifest(complete_checkpoints(directory)[0])
+    assert newest.weights_sha256 == reference.at(newest.step - 1)[0]
+    assert sorted(newest.tables) == ["tags", "users"]
+
+
+@pytest.mark.parametrize("staleness", ["sync", "none"])
+def test_rows_beyond_the_limit_of_a_server_end_the_job_with_the_reason(lab, tmp_path, staleness):
+    options = {"server-memory": "1MiB", "staleness": staleness, "servers": "2:2"}
+    words = ("--steps", 40, "--size", 20_000, "--batch", 4_000)
+    ended = lab.run(tmp_path, "tables.py", *words, workers="2:2", start=2, **options, **SERVED).end(3)
+    for part in ("server s", "table users: ", "more rows beside", "its limit of 1.0 MB (--server-memory)", "min_count"):
+        assert part in ended.error
+    assert not ended.events("server_lost")
 
 
 def test_all_reduce_has_no_place_for_a_table(lab, tmp_path):
     ended = lab.run(tmp_path, "tables.py", "--steps", 3, workers="2:2", start=2).end(3)
     assert "the tables tags, users" in ended.error
     assert "--strategy parameter-server" in ended.error
+
+
+def test_a_stopped_job_goes_on_with_servers_only(own_lab, tmp_path, reference):
+    words = ("--steps", STEPS, "--delay", 0.02)
+    job = own_lab.run(tmp_path, "tables.py", *words, workers="1:2", start=2, servers="2:2", **SERVED)
+    job.wait_step(6)
+    ended = job.stop()
+    steps = ended.report["steps"]
+    assert ended.report["weights_sha256"] == reference.at(steps - 1)[0]
+    exported = json.loads(own_lab("export", job.name, "--json").stdout)
+    assert [(each["table"], each["step"]) for each in exported] == [("tags", steps), ("users", steps)]
+    refused = own_lab("resume", job.name, "--no-live", "--strategy", "all-reduce")
+    assert refused.returncode == 2
+    assert f"job {job.name} has the tables tags, users" in refused.stderr
+    report = tmp_path / "resumed.json"
+    done = own_lab("resume", job.name, "--workers", "1", "--no-live", "--report", report)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(report.read_text())["weights_sha256"] == reference.noted("weights")[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 
 from pliant.cli.plan_file import read_plan
 from pliant.transfer.checkpoint_save import Staging, take_snapshot, write_checkpoint
@@ -60,6 +61,29 @@ def test_before_and_after_learn(script, environment):
 def test_digits_are_learned(environment):
     last = succeed([str(EXAMPLES / "digits_cnn.py")], environment).splitlines()[-1]
     assert float(last.split()[-1]) > 0.9
+
+
+def losses_in(out: str) -> list[float]:
+    return [float(line.split()[-1]) for line in out.splitlines() if line.startswith("epoch ")]
+
+
+def test_clicks_on_real_data_are_better_than_the_base_rate(environment, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    clicks = importlib.import_module("clicks")
+    known, unseen = (clicks.Tumours(unseen=each).clicked for each in (False, True))
+    base = torch.nn.functional.binary_cross_entropy(known.mean().expand_as(unseen), unseen).item()
+    losses = losses_in(succeed([str(EXAMPLES / "clicks.py"), "--data", "tumours", "--epochs", "3"], environment))
+    assert len(losses) == 3
+    assert losses[-1] < 0.4 * base
+
+
+@pytest.mark.slow
+def test_clicks_learn_the_same_with_parameter_servers(environment):
+    script = [str(EXAMPLES / "clicks.py"), "--data", "tumours", "--epochs", "2"]
+    options = ["--no-live", "--strategy", "parameter-server", "--servers", "2", "--workers", "2"]
+    served = succeed(["-m", "pliant.cli.main", "run", *options, *script], environment)
+    assert losses_in(served) == losses_in(succeed(script, environment))
+    assert len(losses_in(served)) == 2
 
 
 def test_gpt_saves_and_samples(environment, tmp_path):

@@ -14,9 +14,9 @@ SLOTS = 12
 class SlotsHistory:
     """Feeds a :class:`JobSlots` with what servers would say, late, twice, or never, and with nonsense."""
 
-    def __init__(self, seed: int, *, nonsense: float = 0.0) -> None:
+    def __init__(self, seed: int, *, nonsense: float = 0.0, full: float = 0.0) -> None:
         self.rng = random.Random(seed)
-        self.nonsense = nonsense
+        self.nonsense, self.full = nonsense, full
         minimum = self.rng.randint(1, 2)
         self.job = JobSlots(
             start=self.rng.randint(minimum, 4),
@@ -123,6 +123,9 @@ class SlotsHistory:
         """Something that is outstanding happens, if whoever would do it lives."""
         event = self.pending.pop(index)
         if isinstance(event, ev.SlotsReceived):
+            if self.full and self.rng.random() < self.full and event.server in self.alive:
+                self.hear(ev.SlotsRefused(event.server, event.version, event.slots))
+                return
             (slot,) = event.slots
             place = self.places[slot] if self.places else None
             current = self.fills[event.server, slot] == event.version

@@ -119,6 +119,35 @@ def test_a_move_is_filled_then_full_then_leads_then_the_old_one_lets_go():
     ]
 
 
+def test_who_has_no_room_for_a_slot_is_not_sent_it_again_until_somebody_comes():
+    servers = begun(2)
+    servers.gone("s2")
+    servers.ready("s3")
+    version = servers.job.version
+    servers.hear(ev.SlotsRefused("s3", version, (0, 1)))
+    servers.fill()
+    assert servers.job.version > version
+    assert [len(place.holders) for place in servers.job.places] == [1, 1, *[2] * 62]
+    assert servers.job.settled
+    assert servers.job.thin == 2
+    servers.hear(ev.WantedChanged(3))
+    servers.ready("s4")
+    servers.fill()
+    assert servers.job.thin == 0
+
+
+def test_a_move_to_who_has_no_room_is_given_up():
+    servers = begun(2)
+    servers.hear(ev.WantedChanged(3))
+    servers.ready("s3")
+    slots = tuple(slot for slot, place in enumerate(servers.job.places) if place.filling)
+    before = [holders(servers, slot) for slot in slots]
+    servers.hear(ev.SlotsRefused("s3", servers.job.version, slots))
+    assert [set(holders(servers, slot)) for slot in slots] == [set(each) for each in before]
+    assert not any(place.filling for place in servers.job.places)
+    assert servers.job.settled
+
+
 def test_a_stale_word_of_having_received_a_slot_counts_for_nothing():
     servers = begun(2, maximum=3)
     servers.hear(ev.WantedChanged(3))
@@ -305,6 +334,15 @@ def test_a_job_left_in_peace_comes_to_rest_and_is_balanced(history, length):
     assert len(servers) == job.wanted
     assert is_balanced([place.holders for place in job.places], servers)
     assert all(len(place.holders) == min(job.copies, job.wanted) for place in job.places)
+
+
+@settings(max_examples=150)
+@given(st.integers(0, 2**32), st.integers(1, 120), st.sampled_from([0.2, 1.0]))
+def test_servers_without_room_leave_each_slot_to_who_has_it(seed, length, full):
+    history = SlotsHistory(seed, full=full)
+    history.run(length)
+    history.settle()
+    assert not any(place.filling for place in history.job.places)
 
 
 @settings(max_examples=100)

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from pliant.cli.output import problem
-from pliant.errors import ConfigError
-from pliant.transfer.checkpoint_manifest import complete_checkpoints
+from pliant.errors import CheckpointError, ConfigError
+from pliant.transfer.checkpoint_manifest import complete_checkpoints, read_manifest
 
 
 def newest_checkpoint(directory: str) -> Path | None:
@@ -23,6 +23,20 @@ def newest_checkpoint(directory: str) -> Path | None:
             problem(f"checkpoints in {directory} cannot be read: {error.strerror}", "choose another --checkpoints")
         ) from error
     return found[0] if found else None
+
+
+def tables_in(directory: str) -> list[str]:
+    """Names of the tables in the newest checkpoint there whose files are all there; their contents are not read.
+
+    Raises:
+        OSError: The directory cannot be read.
+    """
+    for checkpoint in complete_checkpoints(Path(directory)):
+        try:
+            return sorted(read_manifest(checkpoint).tables)
+        except CheckpointError:
+            continue  # the job will begin from an older one, too
+    return []
 
 
 def step_of(checkpoint: Path) -> int:

@@ -25,6 +25,7 @@ VERBS = {
     "verify": "prove that a script ends with the same bits whatever happens, or name what breaks that",
     "serve": "serve a model on as many replicas as its requests need",
     "push": "give a service other weights, without a gap",
+    "export": "write the tables of a checkpoint as files for other programs",
     "up": "start the coordinator and leave it running",
     "down": "end the coordinator",
 }

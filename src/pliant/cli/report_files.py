@@ -1,19 +1,22 @@
-"""Writes a report: the JSON file, and the page with pictures beside it where matplotlib is installed."""
+"""A report's files: the JSON file, and the page with pictures beside it where matplotlib is installed."""
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
 
-from pliant.cli.output import note
+import msgspec
+
+from pliant.cli.output import note, problem
 from pliant.errors import PliantError
 from pliant.wire.api import Report
 
 
-def write_report(path: Path, report: Report) -> list[Path]:
+def write_report(path: Path, report: Report, *, compared: Report | None = None) -> list[Path]:
     """Write ``path`` (JSON) and the ``.html`` page beside it; returns what was written.
 
-    A page that cannot be made is a note on stderr: the numbers are all in the JSON file.
+    ``compared``: of an earlier run, whose loss is drawn beside this one's. A page that cannot be made is a note on
+    stderr: the numbers are all in the JSON file.
     """
     files = importlib.import_module("pliant.dashboard.report")
     page = path.with_suffix(".html")
@@ -23,8 +26,29 @@ def write_report(path: Path, report: Report) -> list[Path]:
         note(f"error: the report could not be written to {path}: {error}")
         return []
     try:
-        files.write_html(page, report)
+        files.write_html(page, report, compared=compared)
     except (OSError, PliantError) as error:
         note(f"warning: no page {page}: {error}")
         return [path]
     return [path, page]
+
+
+def earlier_report(path: Path | None, problems: list[str], *, page: bool) -> Report | None:
+    """The report in ``--compare PATH``; None if there is none, or if it adds a problem.
+
+    ``page``: whether there will be a page to draw it on.
+    """
+    if path is None:
+        return None
+    if not page:
+        problems.append(problem(f"--compare {path}: there is no page to draw it on", "add --report FILE"))
+    hint = "give the JSON file that an earlier run wrote with --report"
+    if path.suffix == ".html":
+        hint = f"--compare {path.with_suffix('.json')}: the numbers are in the JSON file beside the page"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Report)
+    except OSError as error:
+        problems.append(problem(f"--compare {path} cannot be read: {error.strerror}", hint))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        problems.append(problem(f"--compare {path} is not a report: {error}", hint))
+    return None

@@ -11,12 +11,12 @@ import msgspec
 
 from pliant.backends.coordinator_process import ensure_coordinator
 from pliant.backends.launch import Launch, read_launch
-from pliant.cli.checkpoints import newest_checkpoint
+from pliant.cli.checkpoints import newest_checkpoint, tables_in
 from pliant.cli.exit_codes import OK, of_job
 from pliant.cli.output import note, print_json, problem
 from pliant.cli.parsing import verb_parser
 from pliant.cli.plan_file import read_plan
-from pliant.cli.report_files import write_report
+from pliant.cli.report_files import earlier_report, write_report
 from pliant.cli.run_job import begin_job, follow_job
 from pliant.cli.run_options import (
     RunOptions,
@@ -74,14 +74,18 @@ def _status(client: Client, name: str) -> JobStatus | None:
 
 def _follow(home: Home, client: Client, status: JobStatus, given: argparse.Namespace) -> int:
     """The job lives: its coordinator has taken it up, or it never stopped. Show it to its end, as it is."""
+    problems = list[str]()
+    compared = earlier_report(given.compare, problems, page=given.report is not None)
+    if problems:
+        raise ConfigError(problems)
     numbers = (given.workers, given.start, given.servers, given.copies, given.checkpoint_every, given.keep)
-    if any((*numbers, given.plan, given.patience, given.strategy)):
+    if any((*numbers, given.staleness, given.server_memory, given.plan, given.patience, given.strategy)):
         note(f"warning: job {status.name} lives, so it keeps its options; `pliant scale` changes its number of workers")
     note(f"job {status.name} goes on by itself ({status.state}, step {status.step}): following it")
     watch(home, status.name, as_json=False)
     final = client.job(status.name)
     if given.report is not None:
-        for path in write_report(given.report, client.report(status.name)):
+        for path in write_report(given.report, client.report(status.name), compared=compared):
             note(f"written: {path}")
     if given.json:
         print_json(client.report(status.name))
@@ -109,7 +113,10 @@ def check_resume(home: Home, given: argparse.Namespace) -> tuple[Launch, RunOpti
         )
     if not Path(old.script).is_file():
         problems.append(problem(f"its script {old.script} does not exist any more", "put it back"))
+    compared = earlier_report(given.compare, problems, page=given.report is not None)
     spec = _changed(old, given, problems)
+    if given.strategy == "all-reduce":
+        problems += _tables_problem(old)
     if problems:
         raise ConfigError(problems)
     options = RunOptions(
@@ -120,8 +127,17 @@ def check_resume(home: Home, given: argparse.Namespace) -> tuple[Launch, RunOpti
         live=not given.no_live,
         json=given.json,
         entry=launch.entry,
+        compared=compared,
     )
     return msgspec.structs.replace(launch, spec=spec), options
+
+
+def _tables_problem(old: JobSpec) -> list[str]:
+    """What is wrong with going on without parameter servers."""
+    if newest_checkpoint(old.checkpoints) is None or not (tables := tables_in(old.checkpoints)):
+        return []
+    what = f"--strategy all-reduce: job {old.name} has the tables {', '.join(tables)}, which parameter servers hold"
+    return [problem(what, "leave it out: the job goes on with parameter servers")]
 
 
 def _changed(old: JobSpec, given: argparse.Namespace, problems: list[str]) -> JobSpec:
@@ -129,7 +145,14 @@ def _changed(old: JobSpec, given: argparse.Namespace, problems: list[str]) -> Jo
     if given.workers is not None or given.start is not None:
         text = given.workers if given.workers is not None else f"{low}:{high}"
         low, high, start = worker_bounds(text, given.start, problems)
-    before = ServerOptions(old.strategy, old.min_servers, old.max_servers, old.copies)
+    before = ServerOptions(
+        old.strategy,
+        old.min_servers,
+        old.max_servers,
+        copies=old.copies,
+        staleness=old.staleness,
+        memory_bytes=old.server_memory_bytes,
+    )
     servers = check_server_options(given, problems, before=before)
     plan, plan_problems = list[PlanEvent](), list[str]()
     if given.plan is not None:
@@ -144,7 +167,7 @@ def _changed(old: JobSpec, given: argparse.Namespace, problems: list[str]) -> Jo
         keep = whole_number("--keep", given.keep, problems)
     if given.patience is not None:
         patience_s = seconds("--patience", given.patience, problems)
-    return msgspec.structs.replace(
+    spec = msgspec.structs.replace(
         old,
         resume=True,
         launch=secrets.token_hex(8),
@@ -155,11 +178,8 @@ def _changed(old: JobSpec, given: argparse.Namespace, problems: list[str]) -> Jo
         checkpoint_every=every,
         keep=keep,
         patience_s=patience_s,
-        strategy=servers.strategy,
-        min_servers=servers.low,
-        max_servers=servers.high,
-        copies=servers.copies,
     )
+    return servers.put_into(spec)
 
 
 def _parser() -> argparse.ArgumentParser:

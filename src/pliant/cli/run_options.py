@@ -13,9 +13,10 @@ from pathlib import Path
 from pliant.cli.output import problem
 from pliant.cli.parsing import verb_parser
 from pliant.cli.plan_file import read_plan
+from pliant.cli.report_files import earlier_report
 from pliant.cli.server_options import add_server_options, check_server_options
 from pliant.errors import ConfigError
-from pliant.wire.api import JobSpec, PlanEvent
+from pliant.wire.api import JobSpec, PlanEvent, Report
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MOST_WORKERS = 4096
@@ -24,6 +25,7 @@ pliant run --workers 1:4 train.py --epochs 10
 pliant run --workers 1:3 --plan plan.toml --report report.json train.py
 pliant run --checkpoint-every 100 --keep 3 train.py
 pliant run --strategy parameter-server --servers 2:4 --workers 1:8 train.py
+pliant run --strategy parameter-server --staleness 4 --report stale.json --compare sync.json train.py
 """
 
 
@@ -44,6 +46,8 @@ class RunOptions:
     """``module:function`` in place of the training worker; for tests."""
     preload: str = ""
     """Modules that the template imports before ``entry`` is called; for tests."""
+    compared: Report | None = None
+    """Of an earlier run, for the report's page."""
 
 
 def run_parser() -> argparse.ArgumentParser:
@@ -95,6 +99,12 @@ def add_view_options(parser: argparse.ArgumentParser) -> None:
     """What shows how a job goes and went."""
     add = parser.add_argument
     add("--report", metavar="FILE", type=Path, help="write the report there (.json), and a page beside it (.html)")
+    add(
+        "--compare",
+        metavar="FILE",
+        type=Path,
+        help="draw the loss of an earlier run's report (.json) on that page, too",
+    )
     add("--no-live", action="store_true", help="lines instead of the live view")
     add("--quiet", "-q", action="store_true", help="only what the script prints, and errors")
 
@@ -120,6 +130,7 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
     plan = _plan(given.plan, problems, workers=(low, high), servers=servers.bounds)
     if given.report is not None:
         problems += report_problems(given.report)
+    compared = earlier_report(given.compare, problems, page=given.report is not None)
     if given.deal not in ("speed", "even"):
         problems.append(problem(f"--deal {given.deal} is unknown", "use speed (as measured, the default) or even"))
     check_every = whole_number("--check-every", given.check_every, problems, least=0)
@@ -146,13 +157,9 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         checkpoints="" if given.checkpoints is None else str(given.checkpoints.absolute()),
         checkpoint_every=every,
         keep=keep,
-        strategy=servers.strategy,
-        min_servers=servers.low,
-        max_servers=servers.high,
-        copies=servers.copies,
     )
     return RunOptions(
-        spec=spec,
+        spec=servers.put_into(spec),
         named=given.name is not None,
         report=given.report,
         quiet=given.quiet,
@@ -161,6 +168,7 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         discard=given.discard,
         entry=given.entry,
         preload=given.preload,
+        compared=compared,
     )
 
 

@@ -19,6 +19,7 @@ from pliant.cli.run_options import RunOptions
 from pliant.cli.stream import Away, follow
 from pliant.cli.worker_logs import WorkerLogs
 from pliant.config import Home
+from pliant.dashboard.staleness_text import promises
 from pliant.dashboard.summary import summary
 from pliant.dashboard.view import View
 from pliant.dashboard.words import is_over, main_worker
@@ -66,6 +67,8 @@ class RunSession:
         self._watch_agent(loop)
         self._view.start()
         self._view.note(Timeouts(self._spec.patience_s).summary())
+        if self._spec.staleness is not None:
+            self._view.note(promises(self._spec.staleness))
         try:
             self._spawn(self._follow())
             self._spawn(self._tail())
@@ -240,7 +243,7 @@ class RunSession:
         if not self._options.quiet:
             note(summary(report))
         if self._options.report is not None:
-            for path in write_report(self._options.report, report):
+            for path in write_report(self._options.report, report, compared=self._options.compared):
                 if not self._options.quiet:
                     note(f"  written      {path}")
         if self._options.json:

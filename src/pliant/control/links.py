@@ -151,6 +151,8 @@ class ServerRecord(ProcessRecord):
     """Where it listens."""
     farewell: str = ""
     """Why it is retired."""
+    full: bool = False
+    """It had no room for slots, which was told."""
     progress: ServerProgress | None = None
     """Only for the status, and not journaled."""
 

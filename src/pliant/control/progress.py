@@ -32,6 +32,8 @@ class Progress:
         self.epoch = 0
         self.samples = 0
         self.loss: float | None = None
+        self.pushes: dict[int, int] = {}
+        """Not synchronous: how many pushes came how many updates after their worker's pull."""
 
     @property
     def step(self) -> int:
@@ -50,6 +52,7 @@ class Progress:
             ProtocolError: The report contradicts itself. Nothing was taken.
         """
         _check(message, step=self.step)
+        self._count_pushes(message.staleness)
         before = self.step
         known = before - message.first_step
         fresh = message.times_s[known:] if known > 0 else message.times_s
@@ -67,6 +70,16 @@ class Progress:
             self.epoch = max(self.epoch, message.epoch)
             self.samples = max(self.samples, message.samples)
         return self.step - before
+
+    def mean_staleness(self) -> float | None:
+        """Updates between a pull and its push; None before there was a push."""
+        pushes = sum(self.pushes.values())
+        return sum(updates * times for updates, times in self.pushes.items()) / pushes if pushes else None
+
+    def _count_pushes(self, told: dict[int, int]) -> None:
+        # They are of the whole job: what has fewer was sent again, or counts from a checkpoint that was gone back to.
+        if sum(told.values()) > sum(self.pushes.values()):
+            self.pushes = dict(told)
 
     def finish(self, *, steps: int, samples: int, now_s: float) -> None:
         """A worker ended the script after ``steps``; fills what no main worker lived to report."""
@@ -116,6 +129,8 @@ def _check(message: StepsCommitted, *, step: int) -> None:
         raise ProtocolError(f"StepsCommitted with {len(message.times_s)} times but {len(message.losses)} losses")
     if message.first_step < 0 or message.epoch < 0 or message.samples < 0:
         raise ProtocolError("StepsCommitted with a negative first_step, epoch or samples")
+    if any(updates < 0 or pushes < 0 for updates, pushes in message.staleness.items()):
+        raise ProtocolError("StepsCommitted with a negative staleness, or a negative number of pushes")
     if message.first_step - step > _LARGEST_HOLE:
         raise ProtocolError(f"StepsCommitted from step {message.first_step} while the job is at step {step}")
     if not all(map(math.isfinite, message.times_s)):

@@ -62,6 +62,8 @@ def job_status(view: JobView) -> JobStatus:
         target_servers=view.target_servers,
         min_servers=view.spec.min_servers if view.target_servers else 0,
         max_servers=view.spec.max_servers if view.target_servers else 0,
+        staleness=view.spec.staleness,
+        mean_staleness=progress.mean_staleness(),
     )
 
 
@@ -98,6 +100,9 @@ def job_report(
         strategy=view.spec.strategy,
         servers_over_time=[(max(0.0, time_s - origin_s), servers) for time_s, servers in servers_over_time],
         updates=max((server.updates for server in view.servers), default=0),
+        staleness=view.spec.staleness,
+        mean_staleness=progress.mean_staleness(),
+        pushes_by_staleness=dict(progress.pushes),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pliant.control.job import Job
 from pliant.control.links import Link, ServerRecord
+from pliant.control.server_changes import slots_text
 from pliant.errors import ProtocolError
 from pliant.ids import ServerId
 from pliant.membership import slots_events as ev
@@ -18,10 +19,12 @@ from pliant.wire.server_messages import (
     ServerProgress,
     ServerWelcome,
     SlotsFilled,
+    SlotsRefused,
 )
 from pliant.wire.server_talk import ServerToCoordinator
 
 _MOST_ERROR_TEXT = 100_000
+_MOST_REASON = 1_000
 
 
 def server_connected(job: Job, hello: ServerHello, link: Link) -> ServerRecord | None:
@@ -38,7 +41,7 @@ def server_connected(job: Job, hello: ServerHello, link: Link) -> ServerRecord |
         raise ProtocolError(f"{hello.server} does not say where it listens")
     record.pid, record.endpoint, record.ready = hello.pid, hello.endpoint, True
     record.heard_s = job.now_s()
-    record.attach(link, greeting=ServerWelcome(job.spec.patience_s))
+    record.attach(link, greeting=ServerWelcome(job.spec.patience_s, job.spec.server_memory_bytes))
     if record.slow != 1.0:
         record.send(Misbehave(slow=record.slow))
     if record.retired:  # said before, perhaps by a coordinator that died before it arrived
@@ -69,6 +72,8 @@ def server_said(job: Job, record: ServerRecord, message: ServerToCoordinator) ->
             record.progress = message
         case SlotsFilled():
             _filled(job, record, message)
+        case SlotsRefused():
+            _refused(job, record, message)
         case ServerLeaving(reason):
             if not record.leaving:
                 record.leaving = True
@@ -80,9 +85,26 @@ def server_said(job: Job, record: ServerRecord, message: ServerToCoordinator) ->
 
 
 def _filled(job: Job, record: ServerRecord, message: SlotsFilled) -> None:
+    _check_version(job, message)
+    job.servers.changes.received(record.server, slots=message.slots, size_bytes=max(0, message.size_bytes))
+    job.servers.handle(ev.SlotsReceived(record.server, message.version, tuple(message.slots)))
+
+
+def _refused(job: Job, record: ServerRecord, message: SlotsRefused) -> None:
+    _check_version(job, message)
+    if not record.full:  # each of its slots is refused by itself: the first one says it all
+        record.full = True
+        why = message.why[:_MOST_REASON].rstrip(". ")
+        job.event(
+            "server_full",
+            f"{record.name} has no room for {slots_text(message.slots)}: {why}. Slots that it refuses "
+            "stay with whoever holds them, with a copy less if need be, until servers come or go",
+        )
+    job.servers.handle(ev.SlotsRefused(record.server, message.version, tuple(message.slots)))
+
+
+def _check_version(job: Job, message: SlotsFilled | SlotsRefused) -> None:
     slots = job.servers.slots
     newest = 0 if slots is None else slots.version
     if not 0 < message.version <= newest:
-        raise ProtocolError(f"SlotsFilled of placement {message.version}; the newest is {newest}")
-    job.servers.changes.received(record.server, slots=message.slots, size_bytes=max(0, message.size_bytes))
-    job.servers.handle(ev.SlotsReceived(record.server, message.version, tuple(message.slots)))
+        raise ProtocolError(f"{type(message).__name__} of placement {message.version}; the newest is {newest}")

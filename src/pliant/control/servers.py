@@ -108,6 +108,7 @@ class Servers:
             rows=0 if progress is None else progress.rows,
             updates=0 if progress is None else progress.updates,
             dropped=0 if progress is None else progress.dropped,
+            limit_bytes=self._job.spec.server_memory_bytes,
         )
 
     # ------------------------------------------------------------ what happens

@@ -8,12 +8,16 @@ import re
 from pliant.control.schedule_plan import ACTIONS, actions
 from pliant.errors import ConfigError
 from pliant.wire.api import JobSpec, PlanEvent
+from pliant.wire.messages import UNBOUNDED
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MOST_WORKERS = 4096
 _MOST_SLOW = 1000
 _MOST_SERVERS = 64
 _MOST_COPIES = 2
+_MOST_STALENESS = 1000
+_LEAST_SERVER_MEMORY = 1 << 20
+"""Bytes. Less is a number without its unit."""
 _OF_SERVERS = ("scale_servers", "kill_server", "stop_server")
 _COUNTED = ("scale", "kill", "leave", "stop", "partition", *_OF_SERVERS)
 
@@ -50,6 +54,10 @@ def check_spec(spec: JobSpec) -> None:
         problems.append("checkpoint_every and resume need a directory in checkpoints")
     if spec.strategy == "parameter-server":
         problems += _server_problems(spec)
+    if spec.staleness is not None:
+        problems += _staleness_problems(spec, spec.staleness)
+    if spec.server_memory_bytes is not None:
+        problems += _memory_problems(spec, spec.server_memory_bytes)
     for number, event in enumerate(spec.plan, start=1):
         found = [*_plan_problems(event, low=low, high=high), *_server_plan_problems(event, spec)]
         problems += [f"plan event {number}: {problem}" for problem in found]
@@ -68,6 +76,39 @@ def _server_problems(spec: JobSpec) -> list[str]:
         problems.append(f"max_servers is {high}; at most {_MOST_SERVERS} are supported, one for each slot")
     if not 1 <= spec.copies <= _MOST_COPIES:
         problems.append(f"copies is {spec.copies}; choose 1, or 2 so that the death of a server loses nothing")
+    return problems
+
+
+def _staleness_problems(spec: JobSpec, staleness: int) -> list[str]:
+    problems = []
+    if staleness != UNBOUNDED and not 0 <= staleness <= _MOST_STALENESS:
+        problems.append(
+            f"staleness is {staleness}; choose one from 0 to {_MOST_STALENESS}, {UNBOUNDED} for no bound, or null so "
+            "that all workers take each step together"
+        )
+    if spec.strategy != "parameter-server":
+        problems.append(
+            f"staleness is {staleness}, which needs the strategy parameter-server; this job's is {spec.strategy}"
+        )
+    if spec.trace:
+        problems.append(
+            f"trace is {spec.trace}, to compare bits, which differ each time with a staleness (here {staleness}); "
+            "leave one of the two out"
+        )
+    return problems
+
+
+def _memory_problems(spec: JobSpec, memory_bytes: int) -> list[str]:
+    problems = []
+    if memory_bytes < _LEAST_SERVER_MEMORY:
+        problems.append(
+            f"server_memory_bytes is {memory_bytes}; give at least {_LEAST_SERVER_MEMORY}, or null for no limit"
+        )
+    if spec.strategy != "parameter-server":
+        problems.append(
+            f"server_memory_bytes is {memory_bytes}, which needs the strategy parameter-server; this job's is "
+            f"{spec.strategy}"
+        )
     return problems
 
 

@@ -149,6 +149,7 @@ def _rules(spec: JobSpec) -> JobRules:
     return JobRules(
         deal=spec.deal,
         strategy=spec.strategy,
+        staleness=spec.staleness,
         check_every=spec.check_every,
         trace=spec.trace,
         stop_after=spec.stop_after,

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from pliant.dashboard.plain import worker_line
 from pliant.dashboard.redrawn import Redrawn
+from pliant.dashboard.staleness_text import measured
 from pliant.dashboard.words import (
     cost,
     count,
@@ -21,9 +22,9 @@ from pliant.dashboard.words import (
     rate,
     remaining_s,
     seconds,
+    server_held,
     server_state,
     serving,
-    size,
     training_workers,
     workers_change,
 )
@@ -59,6 +60,7 @@ _EVENT_MARKS = {
     "servers_joined": ("▲", "green"),
     "server_left": ("▼", "blue"),
     "server_lost": ("✖", "red"),
+    "server_full": ("!", "yellow"),
     "slots_restored": ("●", "green"),
     "newcomer_lost": ("✖", "yellow"),
     "job_finished": ("✔", "green"),
@@ -100,6 +102,8 @@ def _title(status: JobStatus, now_s: float | None) -> Text:
         if status.target_servers != len(serving(status)):
             title.append(f" → {status.target_servers}", style="yellow")
         title.append(f"  ({status.min_servers} to {status.max_servers})", style="dim")
+    if status.staleness is not None:
+        title.append(f"  {measured(status)}", style="cyan")
     if now_s is not None:
         title.append(f"  {seconds(max(0.0, now_s - status.started_s))}", style="dim")
     return title
@@ -154,7 +158,7 @@ def _servers(status: JobStatus) -> RenderableType:
             Text(server_state(server), style=_STATE_STYLES.get(server.state, "")),
             str(server.primary),
             str(server.copy),
-            size(server.size_bytes),
+            server_held(server),
             f"{server.updates:,}",
             "–" if server.pid is None else str(server.pid),
         )

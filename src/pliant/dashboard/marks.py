@@ -27,6 +27,7 @@ _MARKS = {
     "servers_joined": Mark("server joined", "join", ">"),
     "server_left": Mark("server left", "leave", "d"),
     "server_lost": Mark("server lost", "lost", "P"),
+    "server_full": Mark("server full", "leave", "s"),
     "slots_restored": Mark("slots restored", "join", "*"),
 }
 _OTHER = Mark("other", "muted", "o")

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pliant.dashboard.comparison import Comparison
 from pliant.dashboard.marks import Mark, event_second, marked_events
+from pliant.dashboard.staleness_text import bins
 from pliant.dashboard.words import seconds, workers_change
 from pliant.wire.api import Report
 
@@ -22,6 +26,10 @@ _NAMES = ("ink", "muted", "grid", "accent", "pale", "join", "lost", "leave", "ca
 _PLACEHOLDERS = {name: f"#0a0b{index:02x}" for index, name in enumerate(_NAMES, start=0x10)}
 _WIDTH_IN = 9.0
 _MOST_BARS = 20
+_MOST_BINS = 40
+_MOST_LETTERS = 112
+"""In a line of a legend; an entry's handle and the space around it take as much as so many letters:"""
+_HANDLE_LETTERS = 8
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pliant",
@@ -44,24 +52,65 @@ _STYLE: Any = {
 }
 
 
-def loss_over_steps(report: Report, undisturbed: Report | None = None) -> str:
-    """Loss of each step, with the events; below it, as a broad band, that of the undisturbed run."""
+def loss_over_steps(report: Report, comparison: Comparison | None = None) -> str:
+    """Loss of each step, with the events; below it, as a broad band, that of another run."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(3.1)
-        if undisturbed is not None:
-            axes.plot(
-                *_points(undisturbed),
-                color=_color("pale"),
-                linewidth=6,
-                solid_capstyle="butt",
-                label="undisturbed, 1 worker",
-            )
-        axes.plot(*_points(report), color=_color("accent"), linewidth=1.4, label="elastic")
+        name, steps = "elastic", report.steps
+        if comparison is not None:
+            name, steps = comparison.names[0], max(steps, comparison.other.steps)
+            _band(axes, _points(comparison.other), comparison.names[1])
+        axes.plot(*_points(report), color=_color("accent"), linewidth=1.4, label=name)
         _event_marks(axes, [(float(event.step), mark) for event, mark in marked_events(report)])
         axes.set_xlabel("step")
         axes.set_ylabel("loss")
-        axes.set_xlim(0, max(1, report.steps))
+        axes.set_xlim(0, max(1, steps))
         _legend(axes)
+        return _svg(figure)
+
+
+def loss_over_time(comparison: Comparison) -> str:
+    """Losses of two runs over the seconds that they took: the one that is faster gets further."""
+    report, other = comparison.report, comparison.other
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.1)
+        _band(axes, _timed_points(other), comparison.names[1])
+        axes.plot(*_timed_points(report), color=_color("accent"), linewidth=1.4, label=comparison.names[0])
+        axes.set_xlabel("seconds since training began")
+        axes.set_ylabel("loss")
+        axes.set_xlim(0, max(report.wall_s, other.wall_s) or 1.0)
+        _legend(axes)
+        return _svg(figure)
+
+
+def staleness(report: Report) -> str:
+    """How many pushes came how many updates after their worker's pull, with the mean."""
+    found = bins(report.pushes_by_staleness, most=_MOST_BINS)
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(2.3)
+        widths = [high - low + 1 for low, high, _ in found]
+        axes.bar(
+            [(low + high) / 2 for low, high, _ in found],
+            [pushes for _, _, pushes in found],
+            width=[0.82 * width for width in widths],
+            color=_color("accent"),
+        )
+        if report.mean_staleness is not None:
+            axes.axvline(report.mean_staleness, color=_color("ink"), linewidth=1.2, linestyle=(0, (4, 3)))
+            axes.annotate(
+                f"{report.mean_staleness:.1f} on average",
+                (report.mean_staleness, 1),
+                (0, 3),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                color=_color("muted"),
+                fontsize=9,
+            )
+        axes.set_xlim(-0.6, max([high for _, high, _ in found], default=0) + 0.6)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        axes.set_xlabel("updates of others between pull and push")
+        axes.set_ylabel("pushes")
         return _svg(figure)
 
 
@@ -156,6 +205,17 @@ def _points(report: Report) -> tuple[list[int], list[float]]:
     return [step for step, _ in pairs], [loss for _, loss in pairs]
 
 
+def _timed_points(report: Report) -> tuple[list[float], list[float]]:
+    pairs = [
+        (second, loss) for second, loss in zip(report.commit_times_s, report.losses, strict=False) if loss is not None
+    ]
+    return [second for second, _ in pairs], [loss for _, loss in pairs]
+
+
+def _band(axes: Any, points: tuple[Sequence[float], Sequence[float]], name: str) -> None:
+    axes.plot(*points, color=_color("pale"), linewidth=6, solid_capstyle="butt", label=name)
+
+
 def _event_marks(axes: Any, marks: list[tuple[float, Mark]]) -> None:
     """A thin line for each event, with its shape at the top; one legend entry for each kind."""
     named: set[str] = set()
@@ -183,13 +243,25 @@ def _legend(axes: Any) -> None:
             labels,
             loc="lower left",
             bbox_to_anchor=(0, 1.0),
-            ncols=len(labels),
+            ncols=_columns(labels),
             frameon=False,
             borderaxespad=0.2,
             handletextpad=0.6,
             columnspacing=1.4,
             fontsize=9.5,
         )
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """So many that the legend is no broader than the picture, which would otherwise give way to it."""
+    for columns in range(len(labels), 1, -1):
+        # matplotlib fills one column after the other, the first ones with one more.
+        rows, longer = divmod(len(labels), columns)
+        starts = [column * rows + min(column, longer) for column in range(columns + 1)]
+        widths = [max(map(len, labels[begin:end])) + _HANDLE_LETTERS for begin, end in pairwise(starts)]
+        if sum(widths) <= _MOST_LETTERS:
+            return columns
+    return 1
 
 
 def _color(name: str) -> str:

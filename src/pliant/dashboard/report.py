@@ -10,6 +10,7 @@ from types import ModuleType
 
 import msgspec
 
+from pliant.dashboard.comparison import with_earlier, with_undisturbed
 from pliant.dashboard.page import page
 from pliant.errors import PliantError
 from pliant.wire.api import Report
@@ -29,7 +30,12 @@ def write_json(path: Path, report: Report) -> None:
 
 
 def write_html(
-    path: Path, report: Report, *, undisturbed: Report | None = None, sample_text: str | None = None
+    path: Path,
+    report: Report,
+    *,
+    undisturbed: Report | None = None,
+    sample_text: str | None = None,
+    compared: Report | None = None,
 ) -> None:
     """Write a page with the report's numbers and pictures.
 
@@ -38,18 +44,28 @@ def write_html(
         report: The elastic run.
         undisturbed: The same recipe without any event: its loss is drawn too, and the hashes are compared.
         sample_text: What the trained model has to say, shown as it is.
+        compared: Instead of ``undisturbed``: some other run, whose weights may differ.
 
     Raises:
         PicturesError: matplotlib is not installed.
         OSError: The file could not be written; the old one is as it was.
     """
     pictures = _pictures()
+    comparison = None
+    if undisturbed is not None:
+        comparison = with_undisturbed(report, undisturbed)
+    elif compared is not None:
+        comparison = with_earlier(report, compared)
     drawn = {
-        "loss": pictures.loss_over_steps(report, undisturbed),
+        "loss": pictures.loss_over_steps(report, comparison),
         "workers": pictures.workers_over_time(report),
         "costs": pictures.event_costs(report),
     }
-    text = page(report, drawn, undisturbed=undisturbed, sample_text=sample_text)
+    if comparison is not None and comparison.over_time:
+        drawn["loss_over_time"] = pictures.loss_over_time(comparison)
+    if report.pushes_by_staleness:
+        drawn["staleness"] = pictures.staleness(report)
+    text = page(report, drawn, comparison=comparison, sample_text=sample_text)
     _replace(path, text.encode())
 
 

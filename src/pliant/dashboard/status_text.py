@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pliant.dashboard.words import count, progress, ranges, server_state, size, training_workers
+from pliant.dashboard.words import count, progress, ranges, server_held, server_state, training_workers
 from pliant.wire.api import JobStatus, ServerStatus, WorkerStatus
 
 
@@ -44,7 +44,7 @@ _SERVER_HEAD = ("SERVER", "STATE", "PRIMARY", "COPY", "HELD", "UPDATES", "PID")
 
 def _server_row(server: ServerStatus) -> tuple[str, ...]:
     pid = "-" if server.pid is None else str(server.pid)
-    held = size(server.size_bytes)
+    held = server_held(server)
     return server.server, server_state(server), str(server.primary), str(server.copy), held, str(server.updates), pid
 
 

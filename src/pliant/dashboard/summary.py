@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pliant.dashboard.staleness_text import measured_in_all, mode
 from pliant.dashboard.words import cost, count, seconds, workers_change
 from pliant.wire.api import Event, Report
 
@@ -16,6 +17,7 @@ _CHANGES = frozenset(
         "servers_joined",
         "server_left",
         "server_lost",
+        "server_full",
         "slots_restored",
     }
 )
@@ -30,6 +32,8 @@ def summary(report: Report) -> str:
         f"  median step  {seconds(report.median_step_s)}",
         f"  goodput      {report.goodput:.1%}",
     ]
+    if report.staleness is not None:
+        lines.append(f"  staleness    {measured_in_all(report) or 'not measured'} ({mode(report.staleness)})")
     if report.weights_sha256 is not None:
         lines.append(f"  weights      sha256 {report.weights_sha256}")
     changes = changing_events(report.events)

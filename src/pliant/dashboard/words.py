@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pliant.dashboard.staleness_text import measured
 from pliant.wire.api import Event, JobStatus, ServerStatus, WorkerStatus
 
 TERMINAL_STATES = frozenset({"finished", "stopped", "failed"})
@@ -34,9 +35,9 @@ def size(value_bytes: int) -> str:
     return f"{value_bytes / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
-def count(number: int, noun: str) -> str:
-    """``1 worker``, ``1,234 workers``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def count(number: int, noun: str, many: str = "") -> str:
+    """``1 worker``, ``1,234 workers``. ``many``: of nouns that take something else than an s."""
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -82,6 +83,8 @@ def progress(status: JobStatus) -> str:
     parts.append(count(len(training_workers(status)), "worker"))
     if status.target_servers:
         parts.append(count(len(serving(status)), "server"))
+    if status.staleness is not None:
+        parts.append(measured(status))
     return " · ".join(parts)
 
 
@@ -108,6 +111,12 @@ def training_workers(status: JobStatus) -> list[WorkerStatus]:
 def serving(status: JobStatus) -> list[ServerStatus]:
     """Parameter servers that hold slots."""
     return [server for server in status.servers if server.primary or server.copy]
+
+
+def server_held(server: ServerStatus) -> str:
+    """``1.2 MB``, or ``1.2 MB of 64 MB`` if there is a limit."""
+    held = size(server.size_bytes)
+    return held if server.limit_bytes is None else f"{held} of {size(server.limit_bytes)}"
 
 
 def server_state(server: ServerStatus) -> str:

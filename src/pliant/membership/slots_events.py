@@ -41,6 +41,15 @@ class SlotsReceived:
 
 
 @dataclass(frozen=True)
+class SlotsRefused:
+    """A server has no room for these slots, sent to it as placement ``version`` has it."""
+
+    server: ServerId
+    version: int
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class WantedChanged:
     """Another number of servers is wanted."""
 
@@ -74,6 +83,7 @@ SlotsEvent = (
     | ServerGone
     | ServerAskedToLeave
     | SlotsReceived
+    | SlotsRefused
     | WantedChanged
     | CopiesChanged
     | JobBegun

@@ -41,6 +41,12 @@ class Slot:
     """Of those, who has it all by now."""
     missed: tuple[ServerId, ...] = ()
     """Holders that died since there was last a new one."""
+    refused: set[ServerId] = field(default_factory=set)
+    """Who has no room for it, since the goal was last made anew."""
+
+    def within_reach(self, goal: tuple[ServerId, ...]) -> tuple[ServerId, ...]:
+        """Of the goal, whoever has room."""
+        return tuple(server for server in goal if server not in self.refused)
 
     def place(self) -> SlotPlace:
         """As others are told."""
@@ -87,12 +93,15 @@ class SlotsFacts:
 
     @property
     def settled(self) -> bool:
-        """As many servers hold slots as are wanted or can be had, each slot is where it should be, nobody has to go."""
+        """As many servers hold slots as are wanted or can be had, each slot is where it should be (or has
+        room), nobody has to go.
+        """
         live = [record for record in self._servers.values() if record.live]
         complete = len(live) == self.wanted or self.starting_halted
         there = bool(self._slots) and complete and all(record.ready for record in live)
         return there and all(
-            slot.holders == goal and not slot.filling for slot, goal in zip(self._slots, self._goal, strict=True)
+            (slot.holders == goal or slot.refused) and not slot.filling
+            for slot, goal in zip(self._slots, self._goal, strict=True)
         )
 
     @property

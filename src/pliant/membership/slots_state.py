@@ -8,7 +8,8 @@ Rules
 3. A planned change never leaves a slot with fewer holders than it had before: a server is *filled* (sent the slot by
    its primary), is then a full holder, then perhaps the primary, and only then the old holder is let go. Each of these
    is a placement of its own, so that whoever follows them sees no other change.
-4. Wrong, late, repeated and reordered events are harmless.
+4. Who has no room for a slot is not sent it again until the goal is made anew: it stays with whoever holds it.
+5. Wrong, late, repeated and reordered events are harmless.
 
 Theory of operation
 -------------------
@@ -87,7 +88,11 @@ class JobSlots(SlotsFacts):
             case ev.ServerAskedToLeave(server):
                 self._on_asked_to_leave(server)
             case ev.SlotsReceived():
-                self._on_received(event)
+                for slot in self._filling(event):
+                    slot.received.add(event.server)
+            case ev.SlotsRefused():
+                for slot in self._filling(event):
+                    slot.refused.add(event.server)
             case ev.WantedChanged(servers):
                 self._on_wanted(servers)
             case ev.CopiesChanged(copies):
@@ -118,11 +123,11 @@ class JobSlots(SlotsFacts):
             self.wanted = max(self.minimum, self.wanted - 1)
         record.asked_to_leave = True
 
-    def _on_received(self, event: ev.SlotsReceived) -> None:
-        for number in event.slots:
-            slot = self._slots[number] if 0 <= number < len(self._slots) else Slot()
-            if slot.filling.get(event.server, self.version + 1) <= event.version <= self.version:
-                slot.received.add(event.server)
+    def _filling(self, event: ev.SlotsReceived | ev.SlotsRefused) -> list[Slot]:
+        """Slots that the event is about, if its server is still being sent them by that placement."""
+        slots = [self._slots[number] for number in event.slots if 0 <= number < len(self._slots)]
+        unknown = self.version + 1
+        return [slot for slot in slots if slot.filling.get(event.server, unknown) <= event.version <= self.version]
 
     def _on_wanted(self, servers: int) -> None:
         if not self.minimum <= servers <= self.maximum:
@@ -189,6 +194,8 @@ class JobSlots(SlotsFacts):
         elif self._planned_for != (able, self.copies):
             have = tuple(slot.holders for slot in self._slots)
             self._goal = next_goal(self._goal, able, copies=self.copies, have=have)
+            for slot in self._slots:
+                slot.refused.clear()
         self._planned_for = (able, self.copies)
         return self._advance()
 
@@ -228,7 +235,7 @@ class JobSlots(SlotsFacts):
 
     def _each(self, step: Callable[[Slot, tuple[ServerId, ...]], bool]) -> bool:
         """Whether anything changed; every slot has its turn."""
-        return sum(step(slot, goal) for slot, goal in zip(self._slots, self._goal, strict=True)) > 0
+        return sum(step(slot, slot.within_reach(goal)) for slot, goal in zip(self._slots, self._goal, strict=True)) > 0
 
     def _repair(self, slot: Slot, goal: tuple[ServerId, ...]) -> bool:
         if goal and slot.holders == goal and not slot.filling:

@@ -10,6 +10,7 @@ from pliant.comm.mesh import MeshGroup
 from pliant.parallel.pass_messages import Flags
 from pliant.parallel.servers.client import ServersClient
 from pliant.parallel.servers.conversation import Beginner
+from pliant.training.loose_groups import LooseGroups
 from pliant.wire.messages import GenerationKind, JobRules, WeightsOrder, WorkerReady
 
 
@@ -21,6 +22,14 @@ class Crew(Protocol):
     """Intra-op threads."""
     slow: float
     """A fault on purpose: this worker takes so many times as long for each shard."""
+
+    loose: LooseGroups | None
+    """Workers do not wait for each other; None: they do."""
+
+    @property
+    def stopping(self) -> bool:
+        """The job is to stop. Where workers wait for each other, ``flags`` says so."""
+        ...
 
     @property
     def deals_by_speed(self) -> bool:
@@ -147,6 +156,8 @@ class SoloCrew:
     worker = "w1"
     threads = 1
     slow = 1.0
+    loose: LooseGroups | None = None
+    stopping = False
     deals_by_speed = True
     job_name = ""
     restore = ""

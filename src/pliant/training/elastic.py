@@ -25,6 +25,7 @@ from pliant.parallel.servers.conversation import Beginner
 from pliant.parallel.servers.letters import AnyLetter
 from pliant.timeouts import DEFAULT_PATIENCE_S
 from pliant.training.groups import LOOK_S, Groups
+from pliant.training.loose_groups import LooseGroups
 from pliant.training.session import JobStopped
 from pliant.wire.address import workers_url
 from pliant.wire.messages import (
@@ -78,6 +79,7 @@ class ElasticCrew:
         self._post: ZmqPost[AnyLetter] | None = None
         self._client: ServersClient | None = None
         self._listener = MeshListener(job=spec.job, worker=spec.worker, key=self._key, host=spec.host)
+        self.loose: LooseGroups | None = None
         self.groups = Groups(self._listener, patience_s=DEFAULT_PATIENCE_S, send=self.tell, check=self._check_alive)
         find_url = workers_url(Home(Path(spec.home)))
         self._socket: ControlSocket[CoordinatorToWorker] = ControlSocket(
@@ -97,6 +99,11 @@ class ElasticCrew:
     def generation(self) -> int:
         """The generation in use."""
         return self.groups.generation
+
+    @property
+    def stopping(self) -> bool:
+        """The job is to stop."""
+        return self._stop
 
     @property
     def founding(self) -> bool:
@@ -312,10 +319,22 @@ class ElasticCrew:
             self._keep_call(call)
         self.groups.set_patience(welcome.patience_s)
         self._socket.set_patience(welcome.patience_s)
+        if self._welcome is None and welcome.rules.staleness is not None:
+            self.loose = LooseGroups(
+                self._listener, patience_s=welcome.patience_s, send=self.tell, check=self._check_alive
+            )
+            self.loose.on_members = self._members_changed
+            self.groups = self.loose
         with self._changed:
             if self._welcome is None:  # on a reconnect the first answer stays in force
                 self._welcome = welcome
             self._changed.notify_all()
+
+    def _members_changed(self) -> None:
+        with self._changed:
+            client = self._client
+        if client is not None:
+            client.ask_again()
 
     def _keep_call(self, call: CallEnded) -> None:
         with self._changed:

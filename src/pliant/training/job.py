@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,11 +16,14 @@ from pliant.errors import ConfigError, UsageError
 from pliant.parallel.engine import PassEngine
 from pliant.parallel.tables.embedding import tables_in
 from pliant.training.allocator import keep_freed_memory
+from pliant.training.call_shape import call_shape, check_length
 from pliant.training.checkpoints import Checkpoints
 from pliant.training.crew import ambient_crew
 from pliant.training.determinism import make_deterministic
 from pliant.training.evaluate import Evaluation, evaluating
 from pliant.training.guards import checked_tracked, guard_optimizers
+from pliant.training.leased import LeasedTraining
+from pliant.training.leased_served import LeasedServed
 from pliant.training.passes import LiveStep, OnNonFinite, RehearsalStep, StepRules
 from pliant.training.progress import Progress
 from pliant.training.publications import Publications
@@ -55,9 +59,10 @@ class Job:
         self._epochs: dict[Loader, int] = {}
         """Epochs begun; by the loader itself, because an ``id`` is used again once a loader is gone."""
         self._served: Served | None = None
+        self._leased: LeasedTraining | None = None
         self._live: LiveStep | None = None
         self._recorder: Recorder | None = None
-        guard_optimizers(tracked, lambda: self._live.where() if self._live is not None else None)
+        guard_optimizers(tracked, self._where)
 
     @property
     def is_main(self) -> bool:
@@ -70,7 +75,10 @@ class Job:
         return self.session.position.step
 
     def weights_sha256(self) -> str:
-        """SHA-256 over the parameters and persistent buffers of all tracked models, sorted by name."""
+        """SHA-256 over the parameters, persistent buffers and tables' rows of all tracked models, sorted by name.
+
+        Blocking; where parameter servers hold tables, all rows pass through this worker, in parts.
+        """
         return weights_sha256(modules_in(self._tracked))
 
     def steps(self, loader: Loader, *, epochs: int | None = None, steps: int | None = None) -> Iterator[Step]:
@@ -88,7 +96,7 @@ class Job:
         Raises:
             UsageError: the loop body broke a rule. The weights are those of the last complete step.
         """
-        _check_length(epochs, steps)
+        check_length(epochs, steps)
         call = self._begin_call()
         first_epoch = self._epochs.get(loader, 0)
         ended = self._ended(call)
@@ -106,14 +114,15 @@ class Job:
                     raise
                 self.session.crew.rehearsed()
             self._progress.phase(0, "ready")
-            self.session.admit(_shape(loader, epochs=wanted, steps=steps, done=self.step, call=call))
+            self._admit(call_shape(loader, epochs=wanted, steps=steps, done=self.step, call=call))
             ended = self._ended(call)
             if ended is not None:  # the job went on to a later call meanwhile
                 self._epochs[loader] = first_epoch + int(ended)
                 return
         self.session.load_pending()
         try:
-            yield from self._live_steps(loader, first_epoch, wanted, steps)
+            live = self._live_steps if self._leased is None else self._leased_steps
+            yield from live(loader, first_epoch, wanted, steps)
         finally:
             if not self.session.leaving:
                 position = self.session.position
@@ -137,19 +146,22 @@ class Job:
         if ended is not None:
             return ended
         if not self.session.crew.stateful:
-            self.session.admit(_shape(loader, epochs=None, steps=None, done=self.step, call=call))
+            self._admit(call_shape(loader, epochs=None, steps=None, done=self.step, call=call))
             ended = self._ended(call)
             if ended is not None:
                 return ended
         self.session.load_pending()
         self._served_by()
-        self.session.boundary()
-        self._checkpoints.at_boundary()
-        self._progress.flush()
+        if self._leased is None:
+            self.session.boundary()
+            self._checkpoints.at_boundary()
+        self.flush()
         self._progress.phase(self.step, "evaluating")
         with evaluating(self._tracked):
             source = self._source(loader)
-            result = Evaluation(self.session, source, fn, shards=loader.shards, seed=loader.seed).run()
+            evaluation = Evaluation(self.session, source, fn, shards=loader.shards, seed=loader.seed)
+            leased = self._leased
+            result = evaluation.run() if leased is None else leased.evaluate(evaluation, shards=loader.shards)
         seed_streams(loader.seed, "tail", call, "evaluate")
         self._end_call("evaluate", result)
         return result
@@ -157,6 +169,8 @@ class Job:
     def flush(self) -> None:
         """Tell the coordinator of the steps that it does not know of yet."""
         self._progress.flush()
+        if self._leased is not None:
+            self._leased.flush()
 
     def publish_last(self) -> None:
         """The script has come to its end: whoever follows the weights gets the last ones. Blocking."""
@@ -175,6 +189,11 @@ class Job:
             self._recorder.close()
 
     # ------------------------------------------------------------ steps
+
+    def _where(self) -> str | None:
+        """The shard that is open, for messages."""
+        live = self._live if self._leased is None else self._leased.live
+        return None if live is None else live.where()
 
     def _live_steps(self, loader: Loader, first_epoch: int, epochs: int | None, steps: int | None) -> Iterator[Step]:
         session, position = self.session, self.session.position
@@ -206,6 +225,21 @@ class Job:
                 raise
             self._live = None
             self._finish(loader, live, step)
+
+    def _leased_steps(self, loader: Loader, first_epoch: int, epochs: int | None, steps: int | None) -> Iterator[Step]:
+        assert self._leased is not None
+        position = self.session.position
+        if position.step_of_call == 0:
+            position.epoch, position.step_of_epoch = first_epoch, 0
+        rules = self._step_rules(loader)
+        yield from self._leased.steps(loader, self._source(loader), rules, epochs=epochs, steps=steps)
+
+    def _admit(self, shape: WorkerReady) -> None:
+        self._served_by()
+        if self._leased is None:
+            self.session.admit(shape)
+        else:
+            self._leased.admit(shape)
 
     def _step_rules(self, loader: Loader) -> StepRules:
         rules = self.session.crew.rules
@@ -253,7 +287,8 @@ class Job:
         batch = self._source(loader).batch(epoch=0, step=0, shard=0)
         if batch is None:
             raise UsageError("the data set has no sample")
-        self._engine(loader.shards).warm()
+        if self._leased is None:
+            self._engine(loader.shards).warm()
         return Step(RehearsalStep(batch.data, seed=loader.seed), number=number, epoch=epoch, loss=loss)
 
     def _engine(self, shards: int) -> PassEngine:
@@ -267,7 +302,7 @@ class Job:
     def _served_by(self) -> Served | None:
         """The parameter servers, if the job has any."""
         if self._served is None and self.session.crew.rules.strategy == "parameter-server":
-            self._served = self.session.served = Served(self.session, self.session.crew.servers)
+            self._serve()
         if self._served is None and self.session.crew.job_name:
             tables = tables_in(modules_in(self._tracked).values())
             if tables:
@@ -277,6 +312,16 @@ class Job:
                 )
         return self._served
 
+    def _serve(self) -> None:
+        session, crew = self.session, self.session.crew
+        if crew.loose is None:
+            self._served = session.served = Served(session, crew.servers)
+            return
+        served = self._served = session.served = LeasedServed(session, crew.servers, time.monotonic)
+        self._leased = LeasedTraining(
+            session, served, crew.loose, checkpoints=self._checkpoints, publications=self._publications
+        )
+
     def _source(self, loader: Loader) -> Source:
         if loader not in self._sources:
             self._sources[loader] = loader.source()
@@ -285,7 +330,7 @@ class Job:
     # ------------------------------------------------------------ calls
 
     def _begin_call(self) -> int:
-        if self._live is not None:
+        if self._live is not None or (self._leased is not None and self._leased.live is not None):
             raise UsageError("job.steps and job.evaluate cannot be called inside the body of a step")
         call, self.calls = self.calls, self.calls + 1
         return call
@@ -301,7 +346,7 @@ class Job:
         position.ended.append((kind, result))
         position.call += 1
         position.step_of_call = 0
-        self._progress.flush()
+        self.flush()
         if self.is_main:
             raw = msgspec.Raw(msgspec.json.encode(result))
             self.session.crew.tell(CallEnded(call=position.call - 1, kind=kind, result=raw))  # type: ignore[arg-type]
@@ -336,27 +381,3 @@ def join(
     job = Job(tracked, on_nonfinite=on_nonfinite, overlap=overlap)
     crew.register(job)
     return job
-
-
-def _shape(loader: Loader, *, epochs: int | None, steps: int | None, done: int, call: int) -> WorkerReady:
-    per_epoch = loader.steps_per_epoch
-    total = per_epoch * epochs if per_epoch is not None and epochs is not None else None
-    if steps is not None:
-        total = steps if total is None else min(steps, total)
-    return WorkerReady(
-        shards=loader.shards,
-        batch_size=loader.batch_size,
-        total_steps=None if total is None else total + done,
-        epochs=epochs,
-        call=call,
-    )
-
-
-def _check_length(epochs: int | None, steps: int | None) -> None:
-    problems = [
-        f"{name}={value}: it must be at least 1"
-        for name, value in (("epochs", epochs), ("steps", steps))
-        if value is not None and value < 1
-    ]
-    if problems:
-        raise ConfigError(problems)

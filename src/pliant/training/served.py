@@ -44,7 +44,7 @@ class Served:
                 "no optimizer is tracked, and with parameter servers only tracked ones can change parameters: "
                 "pliant.join(model=model, optimizer=optimizer)"
             )
-        self._client = make_client(self.begin, check=session.check_end)
+        self._client = make_client(self.begin, check=self._check)
         self._client.era = lambda: session.position.era if session.crew.stateful else 0
         for table in self._parameters.tables.values():
             table.source = self
@@ -60,20 +60,31 @@ class Served:
         """Of a loader with so many shards."""
         return ServedEngine(self._models, shards, served=self._parameters, client=self._client, count=self._count)
 
+    @property
+    def step(self) -> int:
+        """Of the tables' update that comes next."""
+        return self._session.position.passes + 1
+
     def pull(self, table: str, ids: torch.Tensor) -> torch.Tensor:
         """Rows of a table as they are now. Blocking. See :class:`pliant.parallel.tables.embedding.RowSource`."""
-        position, dim = self._session.position, self._parameters.tables[table].spec.dim
-        work = PullWork(table, ids, dim=dim, number=position.updates, step=position.passes + 1)
+        dim = self._parameters.tables[table].spec.dim
+        work = PullWork(table, ids, dim=dim, number=max(0, self._number), step=self.step)
         return self._client.ask(work).rows
 
     def state(self, table: str) -> dict[str, torch.Tensor] | None:
         """All of a table, for a checkpoint. Blocking."""
         if not self._elsewhere:
             return None
-        self._parameters.bring_state(self._client, self._session.position.updates)
+        self._parameters.bring_state(self._client, self._number)
         found = self._parameters.tables[table].all_rows()
         self._parameters.drop_state()
         return found
+
+    def row_digests(self, table: str) -> list[bytes] | None:
+        """Of each slot of a table, for the hash of the weights. Blocking; the rows come in parts."""
+        if not self._elsewhere:
+            return None
+        return self._parameters.row_digests(self._client, self._number)[table]
 
     def begin(self, slots: Sequence[int]) -> tuple[int, dict[int, list[Frame]]] | None:
         """What slots begin with that no server has. Client's thread, while a pass is under way here."""
@@ -111,6 +122,10 @@ class Served:
         if self._parameters.has_gradients(name):
             mine = {slot for slot in range(SLOTS) if slot % max(1, session.size) == session.rank}
             self._count(lambda number: self._parameters.update(self._client, name, number=number, mine=mine))
+        self._set_aside(optimizer)
+
+    def _set_aside(self, optimizer: torch.optim.Optimizer) -> None:
+        """Hide the gradients from what is left of the optimizer's own step."""
         self._aside = [
             (param, param.grad)
             for group in optimizer.param_groups
@@ -137,11 +152,20 @@ class Served:
 
     def _before_state(self, _: torch.optim.Optimizer) -> None:
         if self._elsewhere:
-            self._parameters.bring_state(self._client, self._session.position.updates)
+            self._parameters.bring_state(self._client, self._number)
 
     def _after_state(self, *_: Any) -> None:
         if self._elsewhere:
             self._parameters.drop_state()
+
+    def _check(self) -> None:
+        """See :class:`pliant.parallel.servers.client.ServersClient`."""
+        self._session.check_end()
+
+    @property
+    def _number(self) -> int:
+        """Of the newest update."""
+        return self._session.position.updates
 
     @property
     def _elsewhere(self) -> bool:

@@ -25,6 +25,7 @@ from pliant.parallel.servers.letters import AnyLetter, Letter
 from pliant.parallel.servers.peers import Peers
 from pliant.parallel.servers.pieces import SlotRanges
 from pliant.parallel.servers.slot_server import SlotServer
+from pliant.parallel.tables.budget import Budget
 from pliant.parallel.tables.embedding import tables_in
 from pliant.timeouts import Timeouts
 from pliant.training.crew import SoloCrew
@@ -39,7 +40,6 @@ from pliant.wire.server_messages import (
     ServerLeaving,
     ServerProgress,
     ServerWelcome,
-    SlotsFilled,
 )
 from pliant.wire.server_talk import CoordinatorToServer
 from pliant.wire.socket import ControlSocket
@@ -66,6 +66,7 @@ class ServerCrew(SoloCrew):
         self._retired: str | None = None
         self._isolated = self._started = False
         self._server: SlotServer | None = None
+        self._budget = Budget()
         self._peers = Peers(self._post)
         self._timeouts = Timeouts()
         self._heard_s = time.monotonic()
@@ -87,9 +88,12 @@ class ServerCrew(SoloCrew):
         layout = Layout(trained(models))
         store = DenseStore(layout, ranges=SlotRanges(layout), optimizers=optimizers)
         tables = {name: table.store for name, table in tables_in(models.values()).items()}
-        self._server = SlotServer(self.worker, _PostMail(self._post), store, report=self._filled, tables=tables)
+        self._budget.add(store)
+        for table in tables.values():
+            table.share(self._budget)
+        self._server = SlotServer(self.worker, _PostMail(self._post), store, report=self._socket.send, tables=tables)
         self._start()
-        self._serve(self._server, store)
+        self._serve(self._server)
 
     def tell(self, message: object) -> None:
         """Send something to the coordinator; never blocks."""
@@ -111,7 +115,7 @@ class ServerCrew(SoloCrew):
             self._started = True
             self._socket.start()
 
-    def _serve(self, server: SlotServer, store: DenseStore) -> None:
+    def _serve(self, server: SlotServer) -> None:
         told_s = 0.0
         while self._retired is None:
             for event in self._post.poll(0.0 if server.busy else LOOK_S):
@@ -128,7 +132,7 @@ class ServerCrew(SoloCrew):
             server.flush()
             if time.monotonic() - told_s > LOOK_S:
                 told_s = time.monotonic()
-                self._socket.send(self._progress(server, store))
+                self._socket.send(self._progress(server))
                 self._check_alive()
         raise JobStopped(self._retired)
 
@@ -140,17 +144,14 @@ class ServerCrew(SoloCrew):
         if alone_s > self._timeouts.orphan_s:
             raise JobStopped(f"no coordinator and no worker for {alone_s:.0f} s")
 
-    def _progress(self, server: SlotServer, store: DenseStore) -> ServerProgress:
+    def _progress(self, server: SlotServer) -> ServerProgress:
         updates = max((record.number for record in server.state.slots.values()), default=0)
         return ServerProgress(
-            size_bytes=store.size_bytes + sum(table.size_bytes for table in server.tables),
+            size_bytes=self._budget.used_bytes,
             rows=sum(table.rows for table in server.tables),
             updates=max(0, updates),
             dropped=server.dropped + self._post.dropped,
         )
-
-    def _filled(self, version: int, slots: list[int], size_bytes: int) -> None:
-        self._socket.send(SlotsFilled(version=version, slots=slots, size_bytes=size_bytes))
 
     # ------------------------------------------------------------ control thread
 
@@ -168,6 +169,7 @@ class ServerCrew(SoloCrew):
         match message:
             case ServerWelcome():
                 self._timeouts = Timeouts(message.patience_s)
+                self._budget.limit_bytes = message.memory_bytes
                 self._socket.set_patience(message.patience_s)
             case PlaceSlots():
                 self._placements.append(message)

@@ -194,6 +194,10 @@ class Session:
         with self._noting_the_end():
             self.crew.check_end()
 
+    def pending(self, state: Mapping[str, Any]) -> None:
+        """What ``load_pending`` will take on; under ``tracked``."""
+        self._pending = state
+
     def load_pending(self) -> None:
         """A newcomer has reached the place in the script where the job is: take on its state."""
         if self._pending is None:
@@ -225,7 +229,7 @@ class Session:
     def _enter(self, group: MeshGroup, kind: GenerationKind, attempt: Attempt | None) -> Synced | None:
         """First exchange of a group. None: it broke."""
         if kind == "founding" and group.rank == 0 and self.crew.restore:
-            self._begin_from(Path(self.crew.restore))
+            self.begin_from(Path(self.crew.restore))
         standing = Standing(
             worker=self.crew.worker,
             stateful=self.crew.stateful,
@@ -263,7 +267,7 @@ class Session:
             callback()
         return synced
 
-    def _begin_from(self, checkpoint: Path) -> None:
+    def begin_from(self, checkpoint: Path) -> None:
         """Rank 0 of a job that goes on: what the others will get is the checkpoint's state. Reads it once. Blocking."""
         if self._pending is None:
             self._pending = load_checkpoint(checkpoint)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from pliant.config import Home, WorkerSpec
-from pliant.errors import DivergedError, UsageError
+from pliant.errors import DivergedError, PliantError, UsageError
 from pliant.training import server
 from pliant.training.crew import set_ambient
 from pliant.training.elastic import ElasticCrew
@@ -68,7 +68,10 @@ def _run_script(spec: WorkerSpec, crew: ElasticCrew) -> int:
     if not crew.job.session.leaving or crew.job.session.stopping:
         crew.job.flush()
         crew.job.publish_last()
-        crew.tell(_finished(crew))
+        try:
+            crew.tell(_finished(crew))
+        except PliantError as error:  # rows that a server could not give
+            return _failed(crew, error, script_traceback(error, spec.script))
         crew.await_dismissal()
     return 0
 

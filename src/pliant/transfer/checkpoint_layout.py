@@ -13,11 +13,26 @@ from torch import nn
 from pliant.transfer.capture_module import buffer_slots, extra_owners
 from pliant.transfer.fingerprint import persistent_tensors, plain_name
 from pliant.transfer.spec_writer import join
+from pliant.transfer.table_module import tables_of
+from pliant.wire.tables import TableSpec
 
 STATE_FILE = "state.safetensors"
 """Everything that is in no module's state_dict."""
 _RESERVED_KEY = "__metadata__"
 _FILE_STEM = re.compile(r"[A-Za-z0-9_]{1,100}")
+
+
+@dataclass(frozen=True)
+class PlacedTable:
+    """Where a table is."""
+
+    model: str
+    """Name of the tracked module that it is in."""
+    prefix: str
+    """Its place in there."""
+    spec: TableSpec
+    columns: dict[str, int]
+    """Tensors, by name in the table's state."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,7 @@ class Layout:
     """By module: what counts for ``job.weights_sha256()``."""
     home: list[tuple[str, str]]
     """By tensor: the file and key from which it is read again."""
+    tables: list[PlacedTable]
 
 
 def plan_layout(tracked: Mapping[str, Any], paths: Sequence[str]) -> Layout:
@@ -44,12 +60,14 @@ def plan_layout(tracked: Mapping[str, Any], paths: Sequence[str]) -> Layout:
     files: dict[str, list[tuple[str, int]]] = {}
     models: dict[str, str] = {}
     weights: dict[str, list[tuple[str, int]]] = {}
+    tables: list[PlacedTable] = []
     home: list[tuple[str, str] | None] = [None] * len(paths)
     for name, module in tracked.items():
         if not isinstance(module, nn.Module):
             continue
         file = models[name] = _file_name(name, taken=models.values())
         weights[name] = [(key, number_of[path]) for key, path in _weight_paths(name, module)]
+        tables += _tables(name, module, number_of)
         extra = [(key, number_of[path]) for key, path in _extra_paths(name, module) if path in number_of]
         files[file] = _with_free_keys([*weights[name], *extra])
         for key, number in files[file]:
@@ -58,7 +76,7 @@ def plan_layout(tracked: Mapping[str, Any], paths: Sequence[str]) -> Layout:
     files[STATE_FILE] = _with_free_keys(rest)
     for key, number in files[STATE_FILE]:
         home[number] = (STATE_FILE, key)
-    return Layout(files, models, weights, [found for found in home if found is not None])
+    return Layout(files, models, weights, [found for found in home if found is not None], tables)
 
 
 def _weight_paths(name: str, module: nn.Module) -> list[tuple[str, str]]:
@@ -78,6 +96,16 @@ def _extra_paths(name: str, module: nn.Module) -> list[tuple[str, str]]:
     return [
         (plain_name(f"{prefix}." if prefix else "") + "_extra_state", join(base, prefix))
         for prefix, _ in extra_owners(module)
+    ]
+
+
+def _tables(name: str, module: nn.Module, number_of: Mapping[str, int]) -> list[PlacedTable]:
+    base = join(join("", name), "extra")
+    return [
+        PlacedTable(
+            name, prefix, table.spec, {key: number_of[join(join(base, prefix), key)] for key in table.columns()}
+        )
+        for prefix, table in tables_of(module)
     ]
 
 

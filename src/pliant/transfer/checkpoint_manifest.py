@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from pliant.errors import CheckpointError
+from pliant.wire.tables import TableSpec
 
 FORMAT = 1
 MANIFEST, STRUCTURE, SUMS = "manifest.json", "structure.msgpack", "SHA256SUMS"
@@ -40,6 +41,14 @@ class StoredCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: str
     result: msgspec.Raw
+
+
+class StoredTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An embedding table."""
+
+    spec: TableSpec
+    columns: dict[str, int]
+    """By name (``ids``, ``rows``, ...): the number of its tensor in :attr:`Manifest.tensors`."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +79,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tensors: list[StoredTensor]
     files: dict[str, int]
     """Size of every file in bytes, but for this one and the checksums."""
+    tables: dict[str, StoredTable] = {}
+    """By name."""
 
 
 class _Head(msgspec.Struct):

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from pliant.transfer.capture import capture
 from pliant.transfer.checkpoint_files import is_good, keep_newest, new_directory
-from pliant.transfer.checkpoint_layout import Layout, plan_layout
+from pliant.transfer.checkpoint_layout import Layout, PlacedTable, plan_layout
 from pliant.transfer.checkpoint_manifest import (
     FORMAT,
     MANIFEST,
@@ -26,12 +27,14 @@ from pliant.transfer.checkpoint_manifest import (
     SUMS,
     Manifest,
     StoredCall,
+    StoredTable,
     StoredTensor,
     checkpoint_path,
     sums_text,
 )
-from pliant.transfer.fingerprint import Weight, hash_weights
+from pliant.transfer.fingerprint import Weight, hash_weights, table_weight
 from pliant.transfer.move import bytes_of
+from pliant.transfer.row_digests import digest_table
 from pliant.transfer.safetensors_file import Entry, write_file, write_safetensors
 from pliant.transfer.spec import encode_with_paths, tensor_specs
 
@@ -158,14 +161,22 @@ def _manifest(snapshot: Snapshot, tensors: list[StoredTensor], sizes: dict[str, 
         models=snapshot.layout.models,
         tensors=tensors,
         files=sizes,
+        tables={table.spec.name: StoredTable(table.spec, table.columns) for table in snapshot.layout.tables},
     )
 
 
 def _weights_sha256(snapshot: Snapshot) -> str:
     specs = tensor_specs(snapshot.meta)
-    return hash_weights(
-        {
-            model: [Weight(key, str(specs[n].dtype), specs[n].shape, [snapshot.data[n]]) for key, n in keys]
-            for model, keys in snapshot.layout.weights.items()
-        }
-    )
+    weights = {
+        model: [Weight(key, str(specs[n].dtype), specs[n].shape, [snapshot.data[n]]) for key, n in keys]
+        for model, keys in snapshot.layout.weights.items()
+    }
+    for table in snapshot.layout.tables:
+        weights[table.model].append(table_weight(table.prefix, table.spec, _row_digests(table, snapshot)))
+    return hash_weights(weights)
+
+
+def _row_digests(table: PlacedTable, snapshot: Snapshot) -> list[bytes]:
+    ids = np.frombuffer(snapshot.data[table.columns["ids"]], np.int64)
+    rows = np.frombuffer(snapshot.data[table.columns["rows"]], np.float32)
+    return digest_table(ids, rows.reshape(len(ids), table.spec.dim))

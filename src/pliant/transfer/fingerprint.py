@@ -9,24 +9,28 @@ from typing import NamedTuple
 import torch
 from typing_extensions import Buffer
 
+from pliant.transfer.table_module import tables_of
+from pliant.wire.tables import TableSpec
+
 _CHUNK_BYTES = 64 << 20
 
 
 def weights_sha256(models: Mapping[str, torch.nn.Module]) -> str:
     """SHA-256, in hex, over all parameters and persistent buffers of the models, sorted by name.
 
-    Each counts with its model's name, its own name, dtype, shape and raw bytes, so any changed bit shows. A model
-    wrapped by ``torch.compile`` has the hash of the model itself. Blocks: reads all weights, on whatever device.
+    Each counts with its model's name, its own name, dtype, shape and raw bytes, so any changed bit shows; a table with
+    the digests of its rows, see :func:`table_weight`. A model wrapped by ``torch.compile`` has the hash of the model
+    itself. Blocks: reads all weights, on whatever device, and tables' rows from their servers.
     """
-    return hash_weights(
-        {
-            model_name: [
-                Weight(name, str(tensor.dtype), tuple(tensor.shape), _raw_chunks(tensor))
-                for name, tensor in persistent_tensors(model)
-            ]
-            for model_name, model in models.items()
-        }
-    )
+    return hash_weights({name: _weights_of(model) for name, model in models.items()})
+
+
+def _weights_of(model: torch.nn.Module) -> list[Weight]:
+    dense = [
+        Weight(name, str(tensor.dtype), tuple(tensor.shape), _raw_chunks(tensor))
+        for name, tensor in persistent_tensors(model)
+    ]
+    return dense + [table_weight(prefix, table.spec, table.row_digests()) for prefix, table in tables_of(model)]
 
 
 class Weight(NamedTuple):
@@ -36,6 +40,11 @@ class Weight(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
     chunks: Iterable[Buffer]
+
+
+def table_weight(prefix: str, spec: TableSpec, digests: list[bytes]) -> Weight:
+    """A table at ``prefix`` of its model: what counts are the digests of its slots' rows, whoever holds them."""
+    return Weight(plain_name(f"{prefix}." if prefix else "") + "rows", "table", (spec.dim,), digests)
 
 
 def hash_weights(models: Mapping[str, Iterable[Weight]]) -> str:

@@ -83,6 +83,14 @@ class JobSpec(Body, frozen=True):
     max_servers: int = 4
     copies: int = 2
     """How many servers hold each slot, as far as there are so many."""
+    staleness: int | None = None
+    """With parameter servers: null is synchronous. Else workers do not wait for each other, and each shard is an update
+    of its own: a worker may be so many steps ahead of the slowest; ``UNBOUNDED`` as many as it likes.
+    """
+    server_memory_bytes: int | None = None
+    """With parameter servers: what each may hold of parameters, optimizer state and rows; new rows beyond it are
+    refused. Null: no limit.
+    """
 
 
 class ScaleRequest(Body, frozen=True):
@@ -164,6 +172,8 @@ class ServerStatus(Body, frozen=True):
     """Newest update that it has applied."""
     dropped: int = 0
     """Frames that were malformed or from strangers."""
+    limit_bytes: int | None = None
+    """What ``size_bytes`` may be at most; null: no limit."""
 
 
 class Event(Body, frozen=True):
@@ -216,6 +226,10 @@ class JobStatus(Body, frozen=True):
     """0: the strategy needs none."""
     min_servers: int = 0
     max_servers: int = 0
+    staleness: int | None = None
+    """As in :class:`JobSpec`."""
+    mean_staleness: float | None = None
+    """Not synchronous: how many updates others had applied between a worker's pull and its push, on average."""
 
 
 class StreamItem(Body, frozen=True):
@@ -256,6 +270,12 @@ class Report(Body, frozen=True):
     """(seconds, parameter servers that hold slots) at each change."""
     updates: int = 0
     """Newest update that a server has applied, as far as it was said."""
+    staleness: int | None = None
+    """As in :class:`JobSpec`."""
+    mean_staleness: float | None = None
+    """As in :class:`JobStatus`."""
+    pushes_by_staleness: dict[int, int] = {}
+    """How many pushes came how many updates after their worker's pull."""
 
 
 class Problem(Body, frozen=True):

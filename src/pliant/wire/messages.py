@@ -20,6 +20,8 @@ from pliant.wire.message import Message
 from pliant.wire.server_messages import PlaceSlots
 
 GenerationKind = Literal["founding", "planned", "recovery"]
+UNBOUNDED = -1
+"""A staleness without a bound."""
 
 
 class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,6 +116,8 @@ class StepsCommitted(Message, frozen=True):
     losses: list[float | None]
     epoch: int
     samples: int
+    staleness: dict[int, int] = {}  # noqa: RUF012 - msgspec copies it
+    """Not synchronous: of the whole job so far, how many pushes came how many updates after their worker's pull."""
 
 
 class WorkerProgress(Message, frozen=True):
@@ -238,6 +242,8 @@ class JobRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long the main worker waits for the plan's events at most."""
     deal: Literal["speed", "even"] = "speed"
     strategy: Literal["all-reduce", "parameter-server"] = "all-reduce"
+    staleness: int | None = None
+    """As in :class:`pliant.wire.api.JobSpec`."""
 
 
 class Welcome(Message, frozen=True):

@@ -53,6 +53,8 @@ class ServerWelcome(Message, frozen=True):
     """Answer to ``ServerHello``."""
 
     patience_s: float
+    memory_bytes: int | None = None
+    """As in :class:`pliant.wire.api.JobSpec`."""
 
 
 class SlotsFilled(Message, frozen=True):
@@ -67,6 +69,14 @@ class SlotsFilled(Message, frozen=True):
     slots: list[int]
     size_bytes: int = 0
     """Received for them, for the event."""
+
+
+class SlotsRefused(Message, frozen=True):
+    """Server: it has no room for these slots, which placement ``version`` had it be sent. It keeps nothing of them."""
+
+    version: int
+    slots: list[int]
+    why: str
 
 
 class ServerProgress(Message, frozen=True):

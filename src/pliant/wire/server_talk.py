@@ -11,7 +11,10 @@ from pliant.wire.server_messages import (
     ServerProgress,
     ServerWelcome,
     SlotsFilled,
+    SlotsRefused,
 )
 
-ServerToCoordinator = ServerHello | SlotsFilled | ServerProgress | ServerLeaving | ServerFailed | StillHere
+ServerToCoordinator = (
+    ServerHello | SlotsFilled | SlotsRefused | ServerProgress | ServerLeaving | ServerFailed | StillHere
+)
 CoordinatorToServer = ServerWelcome | PlaceSlots | Retire | Misbehave | Taken | Refused

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+PENDING = "pending."
+"""What the names of columns begin with that are of ids which have no row yet."""
 MAX_DIM = 1 << 16
 MAX_NAME = 200
 MAX_SCALE = 1e30

@@ -21,7 +21,7 @@ from pliant.parallel.tables.embedding import Embedding
 from pliant.parallel.tables.merge import RowGrads
 from pliant.parallel.tables.row_sums import RowSums
 from pliant.parallel.tables.update import update_rows
-from pliant.wire.server_messages import SLOTS, PlaceSlots, ServerAddress, SlotPlace
+from pliant.wire.server_messages import SLOTS, PlaceSlots, ServerAddress, SlotPlace, SlotsRefused
 from pliant.wire.tables import RowAdagrad
 
 DECODE = msgspec.msgpack.Decoder(le.AnyLetter).decode
@@ -90,9 +90,12 @@ class Net:
                 for _ in range(self.dice.randint(0, len(queue))):
                     queue.pop()
 
+    def movable(self):
+        return [key for key, queue in self.queues.items() if queue]
+
     def step(self, deliver):
         """One letter arrives; False if there is none."""
-        waiting = [key for key, queue in self.queues.items() if queue]
+        waiting = self.movable()
         if not waiting:
             return False
         key = self.dice.choice(waiting)
@@ -246,9 +249,12 @@ class Worker:
 
     def ask(self, work):
         """As a client's: letters travel until all answers are here."""
+        self.request = work
         self.talk.ask(work)
+        self.cluster.asked(self, work)
         self.cluster.run_until(lambda: not work.pending)
         self.talk.end_request()
+        self.request = None
         return work
 
     def check(self):
@@ -273,19 +279,23 @@ class Worker:
 class Cluster:
     """Runs steps on servers that come and go; see ``test_simulated.py``."""
 
+    make_net, make_worker = Net, Worker
+
     def __init__(
         self, *, seed, make_optimizer, servers=3, workers=2, shards=5, copies=2, clip=0.0, twice=0.0, table=False
     ):
-        self.net, self.dice = Net(seed), random.Random(seed + 1)
+        self.net, self.dice = self.make_net(seed), random.Random(seed + 1)
         self.make_optimizer, self.shards, self.clip, self.twice = make_optimizer, shards, clip, twice
         self.table = table
+        self.refused = []
+        """(server, what it said) of slots that it had no room for."""
         self.servers, self.reports, self.killed, self.generation = {}, [], 0, 1
         self.workers = []
         self.number = 0
         self.news = deque()
         names = [self.new_server() for _ in range(servers)]
         self.coordinator = Coordinator(names, copies=copies, tell=self.tell)
-        self.workers = [Worker(f"w{rank + 1}", self, rank) for rank in range(workers)]
+        self.workers = [self.make_worker(f"w{rank + 1}", self, rank) for rank in range(workers)]
         self.events = {}
         """By tick: what happens then."""
         self.ticks = 0
@@ -297,10 +307,20 @@ class Cluster:
         layout = Layout(trained({"model": model}))
         store = DenseStore(layout, ranges=SlotRanges(layout), optimizers={"optimizer": optimizer})
         self.servers[name] = SlotServer(
-            name, Mail(self.net, name), store, tables={key: table.store for key, table in model.tables.items()},
-            report=lambda version, slots, _, name=name: self.reports.append((name, version, slots)),
+            name, self.mail(name), store, tables={key: table.store for key, table in model.tables.items()},
+            report=lambda said, name=name: self.told(name, said),
         )  # fmt: skip
         return name
+
+    def told(self, name, said):
+        """To the coordinator."""
+        if isinstance(said, SlotsRefused):
+            self.refused.append((name, said))
+        else:
+            self.reports.append((name, said.version, said.slots))
+
+    def mail(self, name):
+        return Mail(self.net, name)
 
     def tell(self, placement):
         """The news arrive at each at another moment."""
@@ -360,6 +380,9 @@ class Cluster:
             self.tick()
         raise AssertionError(f"stuck after {self.ticks} ticks:\n{self.waiting_for()}")
 
+    def asked(self, worker, work):
+        """A worker begins to wait for answers. Nothing, here."""
+
     def waiting_for(self):
         """What has no answer, and how its slots are."""
         lines = []
@@ -384,7 +407,9 @@ class Cluster:
         able = [server for server in self.coordinator.servers if self.spare(server)]
         if not able:
             return
-        victim = self.dice.choice(able)
+        self.kill(self.dice.choice(able))
+
+    def kill(self, victim):
         del self.servers[victim]
         self.net.lose(victim)
         self.news = deque(item for item in self.news if item[0] != victim)
@@ -426,11 +451,24 @@ def rows_of(state):
     return b"".join(state[key].numpy().tobytes() for key in sorted(state))
 
 
-def undisturbed(*, make_optimizer, steps, shards=5, clip=0.0, table=False):
+class Onlooker:
+    """Is told what one process computes by itself. Sees nothing, here."""
+
+    def mean(self, step, model):
+        """The gradients are the mean of a step's."""
+
+    def updated(self, number, model):
+        """An update was done."""
+
+
+def undisturbed(*, make_optimizer, steps, shards=5, clip=0.0, table=False, onlooker=None):
     """What one process computes by itself, in the shards' tree."""
+    onlooker = Onlooker() if onlooker is None else onlooker
     model, optimizer = build(make_optimizer, table=table)
     rows = RowSums(model.tables, shards)
     partials = Partials(Layout(trained({"model": model})), shards)
+    number = 0
+    onlooker.updated(number, model)
     for step in range(steps):
         partials.reset()
         rows.begin(step)
@@ -442,9 +480,14 @@ def undisturbed(*, make_optimizer, steps, shards=5, clip=0.0, table=False):
             total = rows.nodes[0, shards][name]
             mean = scaled(total.grads, 1.0 / shards, torch.empty_like(total.grads))
             update_rows(each.store, RowGrads(total.ids, mean), step=step + 1)
+            number += 1
+            onlooker.updated(number, model)
         for param, total in zip(model.parameters(), partials.lists[0, shards], strict=True):
             param.grad = scaled(total, 1.0 / shards, torch.empty_like(total))
+        onlooker.mean(step, model)
         if clip:
             nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
+        number += 1
+        onlooker.updated(number, model)
     return [*parameters_of(model), *(rows_of(each.all_rows()) for each in model.tables.values())]

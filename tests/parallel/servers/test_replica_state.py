@@ -54,7 +54,7 @@ def test_a_filling_copy_is_told_of_commands_after_its_snapshot_and_counts_once_i
     assert state.slots[0].following == {"b"}
     state.update_ordered(0, 4)
     assert state.shown(0, 4), "nobody waits for a copy that nobody counts on"
-    assert state.got_slots("b", [0]) == [0]
+    assert state.got_slots("b", [0], number=3, pass_number=5) == [0]
     state.mean_known(0, 6)
     assert not state.complete(0, 6)
     assert state.place(3, [place("a", "b")]).to_fill == []
@@ -65,13 +65,13 @@ def test_a_filling_copy_is_told_of_commands_after_its_snapshot_and_counts_once_i
 def test_a_copy_that_is_still_being_filled_is_told_again_that_it_counts():
     state = held("a", "a", filling=["b"])
     state.snapshot_sent(0, "b")
-    assert state.got_slots("b", [0]) == [0]
-    assert state.got_slots("b", [0]) == [], "said twice"
+    assert state.got_slots("b", [0], number=3, pass_number=5) == [0]
+    assert state.got_slots("b", [0], number=3, pass_number=5) == [], "said twice"
     assert state.place(2, [place("a", filling=["b"])]).counted == []
     moved = state.place(4, [place("a", filling=["b"])])  # 3 did not come here
     assert (moved.counted, moved.to_fill) == ([(0, "b")], [])
     state.snapshot_sent(0, "b")  # it was behind: it had to begin anew, of which this server did not hear
-    assert state.got_slots("b", [0]) == [0]
+    assert state.got_slots("b", [0], number=3, pass_number=5) == [0]
     assert state.place(6, [place("a", "b")]).counted == []
 
 
@@ -91,9 +91,20 @@ def test_a_snapshot_acknowledges_what_is_in_it():
     state.mean_known(0, 6)
     state.snapshot_sent(0, "b")
     state.update_ordered(0, 4)
-    assert state.got_slots("b", [0]) == []
+    assert state.got_slots("b", [0], number=3, pass_number=6) == []
     assert state.complete(0, 6)
     assert not state.shown(0, 4), "the update came after it"
+
+
+def test_the_answer_to_an_older_snapshot_acknowledges_nothing():
+    state = held("a", "a", "b")
+    state.snapshot_sent(0, "b")
+    state.update_ordered(0, 4)
+    state.snapshot_sent(0, "b")  # its connection was lost meanwhile
+    state.got_slots("b", [0], number=3, pass_number=5)
+    assert not state.shown(0, 4)
+    state.got_slots("b", [0], number=4, pass_number=5)
+    assert state.shown(0, 4)
 
 
 def test_a_copy_takes_commands_in_order_and_from_its_primary_only():
@@ -126,6 +137,32 @@ def test_who_becomes_primary_brings_the_other_holders_level():
     assert state.complete(0, 5)
 
 
+def test_who_becomes_primary_shows_nothing_before_the_other_holders_have_its_update():
+    state = held("b", "a", "b", "c")
+    assert state.place(2, [place("b", "c")]).to_check == [(0, "c")]
+    assert not state.shown(0, 3), "the dead primary may not have told c"
+    state.got_update("c", 3, [0])
+    assert state.shown(0, 3)
+    other = held("c", "a", "b", "c", number=2)
+    other.place(2, [place("b", "c")])
+    assert other.on_check("b", 0, 3) == "behind"
+    assert other.on_check("b", 0, 2) == "known"
+    assert other.on_check("a", 0, 2) == "ignore"
+
+
+def test_where_primaries_number_updates_a_new_one_is_believed_after_a_snapshot_only():
+    """The same number may be another update: of a push that the dead primary had sent to this copy alone."""
+    state = held("c", "a", "b", "c", number=6)
+    assert state.on_update("a", 0, number=7, pass_number=None) == "take"
+    state.slots[0].number = 7
+    state.place(2, [place("b", "c")])
+    assert state.on_check("b", 0, 6) == "behind"
+    assert state.on_update("b", 0, number=7, pass_number=None) == "behind"
+    assert state.on_snapshot("b", 0, number=6, pass_number=-1) == "take"
+    state.filled(0, number=6, pass_number=-1)
+    assert state.on_update("b", 0, number=7, pass_number=None) == "take"
+
+
 def test_an_older_placement_changes_nothing():
     state = held("a", "a", "b")
     state.place(3, [place("a")])
@@ -138,7 +175,7 @@ def test_a_slot_that_goes_away_is_forgotten_and_comes_back_blank():
     state = held("a", "a")
     assert state.place(2, [place("b")]).dropped == [0]
     assert not state.is_primary(0)
-    assert state.place(3, [place("b", filling=["a"])]).gained == [0]
+    state.place(3, [place("b", filling=["a"])])
     assert state.on_update("b", 0, number=4, pass_number=5) == "behind"
     assert not state.is_blank(0)
     state.place(4, [place("a")])

@@ -6,6 +6,9 @@ import pytest
 import torch
 from server_cluster import Cluster, undisturbed
 
+from pliant.parallel.servers import served_parameters
+from pliant.transfer.row_digests import digest_table
+
 OPTIMIZERS = {
     "momentum": lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
     "adamw": lambda params: torch.optim.AdamW(params, lr=0.01),
@@ -52,6 +55,18 @@ def test_a_table_beside_dense_layers(servers, workers, alone):
     found, wanted = cluster.train(STEPS), alone("adamw", table=True)
     assert found == wanted
     assert len(wanted[-1]) > 50 * (8 + 3 * 4)
+
+
+@pytest.mark.parametrize("part_bytes", [1, 1 << 30])
+def test_rows_are_hashed_in_parts(part_bytes, monkeypatch):
+    monkeypatch.setattr(served_parameters, "_DUMP_BYTES", part_bytes)
+    cluster = Cluster(seed=5, make_optimizer=OPTIMIZERS["adamw"], table=True)
+    cluster.train(STEPS)
+    worker = cluster.workers[0]
+    state = worker.state("ids")
+    wanted = digest_table(state["ids"].numpy(), state["rows"].numpy())
+    assert worker.served.row_digests(worker, worker.updates) == {"ids": wanted}
+    assert len(set(wanted)) > 10
 
 
 @pytest.mark.parametrize("seed", range(60))

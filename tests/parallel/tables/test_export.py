@@ -16,9 +16,9 @@ from pliant.parallel.tables.export import (
     write_table_safetensors,
 )
 from pliant.parallel.tables.row_store import RowStore
-from pliant.parallel.tables.snapshot import PENDING, join_snapshots, split_snapshot
+from pliant.parallel.tables.snapshot import join_snapshots, split_snapshot
 from pliant.wire.server_messages import SLOTS
-from pliant.wire.tables import RowAdagrad, RowAdam, RowSGD, TableSpec
+from pliant.wire.tables import PENDING, RowAdagrad, RowAdam, RowSGD, TableSpec
 
 OPTIMIZERS = [RowSGD(lr=0.1), RowAdagrad(lr=0.1, initial=0.25), RowAdam(lr=0.1)]
 SPEC = TableSpec(name="users", dim=3, optimizer=RowAdagrad(lr=0.1, initial=0.25), min_count=2)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pliant.parallel.tables import cells, row_index
 from pliant.parallel.tables.row_index import RowIndex
-from pliant.parallel.tables.slots import mixed
+from pliant.transfer.row_slots import mixed
 
 EXTREMES = [0, -1, -2, 1, 2**63 - 1, -(2**63), 2**32, -(2**32)]
 IDS = st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from(EXTREMES), st.integers(0, 60))

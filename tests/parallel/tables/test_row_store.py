@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from table_model import TableModel, grads_for, ids_of, raw, raw_all
 
 from pliant.errors import ConfigError, MemoryLimitError, ProtocolError
+from pliant.parallel.tables.arena import Arena
 from pliant.parallel.tables.budget import Budget
 from pliant.parallel.tables.init_rows import initial_rows
 from pliant.parallel.tables.row_store import RowStore
-from pliant.parallel.tables.slots import slot_of
+from pliant.transfer.row_slots import slot_of
 from pliant.transfer.spec import decode, encode
 from pliant.wire.server_messages import SLOTS
 from pliant.wire.tables import RowAdagrad, RowAdam, RowInit, RowSGD, TableSpec
@@ -294,3 +295,28 @@ def test_empty_batches_are_no_problem(optimizer, min_count):
     assert store.pull(ids_of([]), step=1).shape == (0, 3)
     assert store.sweep(9) == 0
     assert {len(tensor) for tensor in store.snapshot(0).values()} == {0}
+
+
+def test_a_table_that_has_rows_joins_a_budget():
+    store, dense = trained(SPEC, rows=1000), trained(changed(name="items"), rows=1000)
+    budget = Budget(dense.size_bytes + store.size_bytes + 10_000)
+    budget.add(dense)
+    store.share(budget)
+    assert budget.used_bytes == dense.size_bytes + store.size_bytes
+    many = ids_of(range(5000, 9000))
+    with pytest.raises(MemoryLimitError, match="table users: 4,000 more rows beside the 1,000"):
+        store.push(many, grads_for(many, 3, 0), step=9)
+    assert store.rows == 1000
+
+
+def test_the_system_has_no_memory_for_more_rows(monkeypatch):
+    store = trained(SPEC, rows=100)
+    before = store.size_bytes
+
+    def refuse(*_):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(Arena, "reserve", refuse)
+    with pytest.raises(MemoryLimitError, match="table users: the system has no memory for 10 more rows beside the 100"):
+        store.push(ids_of(range(500, 510)), grads_for(ids_of(range(500, 510)), 3, 0), step=9)
+    assert (store.rows, store.size_bytes) == (100, before)

@@ -48,7 +48,7 @@ class ServersClient:
         self._placements: deque[PlaceSlots] = deque()
         self._peers = Peers(post)
         self._said_s = time.monotonic()
-        self._closed = False
+        self._closed = self._members_changed = False
         self._thread = threading.Thread(target=self._run, name="pliant-servers", daemon=True)
         self._thread.start()
 
@@ -96,6 +96,11 @@ class ServersClient:
                 self._talk.end_request()
         return work
 
+    def ask_again(self) -> None:
+        """The members are others now, of which the ledger may have to know. Any thread."""
+        self._members_changed = True
+        self._post.wake()
+
     def check(self) -> None:
         """Raise what went wrong at a server, or whatever has ended the job."""
         if self._talk.trouble is not None:
@@ -127,6 +132,9 @@ class ServersClient:
                 self._hear(events)
                 while self._placements:
                     self._place(self._placements.popleft())
+                if self._members_changed:
+                    self._members_changed = False
+                    self._talk.ask_again()
                 if time.monotonic() - self._said_s > self._again_s:
                     self._said_s = time.monotonic()
                     self._talk.again()

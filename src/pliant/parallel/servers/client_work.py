@@ -23,9 +23,11 @@ from pliant.parallel.servers.pieces import SlotRanges
 from pliant.parallel.servers.row_frames import in_slots, row_frames
 from pliant.parallel.servers.slot_state import SlotState
 from pliant.parallel.tables.merge import RowGrads
-from pliant.parallel.tables.slots import slot_of
+from pliant.transfer.row_slots import slot_of
 from pliant.wire.server_messages import SLOTS
 
+ANY = -1
+"""Instead of the number of an update."""
 _tickets = count()
 Say = Callable[[le.Letter, Sequence[Frame]], None]
 
@@ -157,7 +159,7 @@ class UpdateWork:
         """See :class:`Work`."""
         if not isinstance(letter, le.Fresh) or letter.number != self.number:
             return False
-        _into(self.flats, self.ranges, le.slots_in(letter.runs), reader, self.pending)
+        into(self.flats, self.ranges, le.slots_in(letter.runs), reader, self.pending)
         return True
 
 
@@ -201,10 +203,14 @@ class PullWork:
         """See :class:`Work`."""
         if not isinstance(letter, le.Rows) or letter.ticket != self._ticket:
             return False
-        slots = self.pending.intersection(le.slots_in(letter.runs))
-        inside = torch.nonzero(in_slots(self._ids, le.slots_in(letter.runs)))[:, 0]
-        rows = reader.tensor(torch.float32, len(inside) * self.rows.shape[1])
-        self.rows.index_copy_(0, inside, rows.view(len(inside), -1))
+        told = set(le.slots_in(letter.runs))
+        slots = self.pending & told
+        inside = torch.nonzero(in_slots(self._ids, told))[:, 0]
+        rows = reader.tensor(torch.float32, len(inside) * self.rows.shape[1]).view(len(inside), -1)
+        if slots != told:  # the first answer counts, as in ``into``
+            fresh = in_slots(self._ids[inside], slots)
+            inside, rows = inside[fresh], rows[fresh]
+        self.rows.index_copy_(0, inside, rows)
         self.pending -= slots
         return True
 
@@ -226,19 +232,21 @@ class LookWork:
         """See :class:`Work`."""
         if not isinstance(letter, le.Gradient) or letter.pass_number != self.pass_number:
             return False
-        _into(self.flats, self.ranges, le.slots_in(letter.runs), reader, self.pending)
+        into(self.flats, self.ranges, le.slots_in(letter.runs), reader, self.pending)
         return True
 
 
 @dataclass
 class DumpWork:
-    """The state of all slots after an update."""
+    """The state of all slots after an update; ``number`` :data:`ANY`: as they are."""
 
     number: int
     states: dict[int, SlotState] = field(default_factory=dict)
     tables: dict[int, dict[str, dict[str, torch.Tensor]]] = field(default_factory=dict)
     """By slot and table: its rows (:mod:`pliant.parallel.tables.snapshot`)."""
     pending: set[int] = field(default_factory=lambda: set(range(SLOTS)))
+    size_bytes: int = 0
+    """Of what has come."""
 
     def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
         """See :class:`Work`."""
@@ -246,21 +254,27 @@ class DumpWork:
 
     def take(self, letter: le.Letter, reader: FrameReader) -> bool:
         """See :class:`Work`."""
-        if not isinstance(letter, le.SlotDump) or letter.number != self.number:
+        if not isinstance(letter, le.SlotDump) or self.number not in (ANY, letter.number):
             return False
         if letter.slot in self.pending:
-            value: Any = value_of(list(reader.rest()))
+            frames = list(reader.rest())
+            self.size_bytes += sum(frame.nbytes for frame in frames)
+            value: Any = value_of(frames)
             self.states[letter.slot] = SlotState.from_plain(value["dense"])
             self.tables[letter.slot] = {name: each["rows"] for name, each in value["tables"].items()}
             self.pending.discard(letter.slot)
         return True
 
 
-def _into(
+def into(
     flats: list[torch.Tensor], ranges: SlotRanges, slots: list[int], reader: FrameReader, pending: set[int]
 ) -> None:
-    """Copy frames of these slots to where they belong."""
+    """Copy frames of these slots to where they belong. Of one that has come already the first answer counts: a later
+    one may be of a server that does not know yet that it counts as dead.
+    """
     for slot in slots:
         for part in ranges.cut(slot, flats):
-            part.copy_(reader.tensor(part.dtype, part.numel()))
+            theirs = reader.tensor(part.dtype, part.numel())
+            if slot in pending:
+                part.copy_(theirs)
         pending.discard(slot)

@@ -15,6 +15,7 @@ from pliant.errors import ProtocolError
 from pliant.parallel.servers import letters as le
 from pliant.parallel.servers.client_work import PassWork, Work
 from pliant.parallel.servers.frames import Frame, FrameReader
+from pliant.parallel.servers.lease_work import AskWork
 from pliant.wire.server_messages import PlaceSlots
 
 Send = Callable[[str, le.Letter, Sequence[Frame]], None]
@@ -84,6 +85,11 @@ class Conversation:
         if self._pass is not None:
             self._pass.said.clear()
         if self._request is not None and self._asked:
+            self._say_request(again=True)
+
+    def ask_again(self) -> None:
+        """The same for the request alone, if it is short and depends on who the members are."""
+        if isinstance(self._request, AskWork) and self._asked:
             self._say_request(again=True)
 
     def take(self, server: str, letter: le.Letter, frames: Sequence[memoryview]) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
-from pliant.errors import ProtocolError
+from pliant.errors import MemoryLimitError, ProtocolError
+from pliant.parallel.leases.applied import AppliedLeases
 from pliant.parallel.servers import letters as le
 from pliant.parallel.servers.frames import Frame, FrameReader, frames_of, value_of
 from pliant.parallel.servers.holdings import Holdings, flats_as_frames
 from pliant.parallel.servers.replica_state import BLANK
 from pliant.parallel.servers.slot_state import SlotState
+from pliant.wire.server_messages import SlotsFilled, SlotsRefused
 
 MOST_IN_FLIGHT = 2
 """Snapshots that one server has not acknowledged."""
@@ -20,10 +23,10 @@ class Filling:
     """Snapshots of the slots that one server holds, or is to hold.
 
     Args:
-        report: tells the coordinator that this server has slots: (placement version, slots, bytes that came for them).
+        report: tells the coordinator what has become of slots that were sent here.
     """
 
-    def __init__(self, holdings: Holdings, report: Callable[[int, list[int], int], None]) -> None:
+    def __init__(self, holdings: Holdings, report: Callable[[SlotsFilled | SlotsRefused], None]) -> None:
         self._holdings, self._report = holdings, report
         self._queue: list[tuple[int, str]] = []
         self._received: dict[int, int] = {}
@@ -48,13 +51,18 @@ class Filling:
 
     # ------------------------------------------------------------ from workers
 
-    def begin(self, letter: le.Begin, frames: Sequence[memoryview], *, copies: Sequence[str]) -> None:
+    def begin(self, worker: str, letter: le.Begin, *, frames: Sequence[memoryview], copies: Sequence[str]) -> None:
         """The first state of a slot; ``copies``: its other holders, and who is being filled."""
         state = self._holdings.state
         record = state.slots.get(letter.slot)
         if record is None or record.role != "primary" or record.number != BLANK:
             return
-        self._install(letter.slot, frames)
+        try:
+            self._install(letter.slot, frames)
+        except MemoryLimitError as error:
+            self._holdings.no_room(error)
+            self._holdings.mail.answer(worker, le.Trouble(error=str(self._holdings.full)))
+            return
         state.begun(letter.slot, number=letter.number)
         self.fill([(letter.slot, server) for server in copies])
 
@@ -68,14 +76,27 @@ class Filling:
     # ------------------------------------------------------------ between servers
 
     def snapshot(self, sender: str, letter: le.Snapshot, frames: Sequence[memoryview]) -> None:
-        """As a copy: all of a slot."""
+        """As a copy: all of a slot. A newcomer may refuse it; for one that has had it, see ``Updates.follow``.
+
+        Raises:
+            MemoryLimitError: The system has no memory for what this copy has to have.
+        """
         holdings = self._holdings
         verdict = holdings.state.on_snapshot(sender, letter.slot, number=letter.number, pass_number=letter.pass_number)
         if verdict == "take":
-            self._install_snapshot(letter, FrameReader(frames))
+            try:
+                with nullcontext() if holdings.state.is_newcomer(letter.slot) else holdings.rows.unlimited():
+                    self._install_snapshot(letter, FrameReader(frames))
+            except MemoryLimitError as error:
+                if not holdings.state.is_newcomer(letter.slot):
+                    raise
+                holdings.forget(letter.slot)
+                self._report(SlotsRefused(letter.version, [letter.slot], str(error)))
+                return
             self._received[letter.slot] = sum(frame.nbytes for frame in frames)
         if verdict != "ignore":
-            holdings.mail.answer(sender, le.GotSlots(letter.version, [letter.slot]))
+            answer = le.GotSlots(letter.version, [letter.slot], letter.number, letter.pass_number)
+            holdings.mail.answer(sender, answer)
 
     def _install_snapshot(self, letter: le.Snapshot, reader: FrameReader) -> None:
         holdings = self._holdings
@@ -89,7 +110,9 @@ class Filling:
 
     def got_slots(self, sender: str, letter: le.GotSlots) -> None:
         """As a primary: a copy has its snapshot."""
-        counted = self._holdings.state.got_slots(sender, letter.slots)
+        counted = self._holdings.state.got_slots(
+            sender, letter.slots, number=letter.number, pass_number=letter.pass_number
+        )
         if counted:
             self._holdings.mail.command(sender, le.Counted(self._holdings.state.version, counted))
 
@@ -102,7 +125,8 @@ class Filling:
             self._holdings.mail.answer(sender, le.Behind(blank))
         filled = [slot for slot in here if slot not in blank]
         if filled:
-            self._report(letter.version, filled, sum(self._received.pop(slot, 0) for slot in filled))
+            size_bytes = sum(self._received.pop(slot, 0) for slot in filled)
+            self._report(SlotsFilled(letter.version, filled, size_bytes))
 
     # ------------------------------------------------------------ what has become ready
 
@@ -139,12 +163,19 @@ class Filling:
 
     def _slot_frames(self, slot: int) -> list[Frame]:
         """The slot's state, copied: the next update may come before the letter has left."""
-        value = {"dense": self._holdings.store.snapshot(slot).plain(), "tables": self._holdings.rows.snapshot(slot)}
+        value = {
+            "dense": self._holdings.store.snapshot(slot).plain(),
+            "tables": self._holdings.rows.snapshot(slot),
+            "leases": self._holdings.leases_of(slot).plain(),
+        }
         return [bytes(frame) for frame in frames_of(value)[0]]
 
     def _install(self, slot: int, frames: Sequence[memoryview]) -> None:
         value: Any = value_of(frames)
-        if not isinstance(value, dict) or value.keys() != {"dense", "tables"}:
+        if not isinstance(value, dict) or value.keys() != {"dense", "tables", "leases"}:
             raise ProtocolError(f"what came as the state of slot {slot} is none")
         self._holdings.store.install(slot, SlotState.from_plain(value["dense"]))
         self._holdings.rows.install(slot, value["tables"])
+        leases = AppliedLeases.from_plain(value["leases"])
+        self._holdings.take_leases(slot, leases)
+        self._holdings.state.leased = self._holdings.state.leased or bool(len(leases) or leases.floor)

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
+from pliant.errors import MemoryLimitError
 from pliant.parallel.layout import as_bytes
+from pliant.parallel.leases.applied import AppliedLeases
 from pliant.parallel.servers.dense_store import DenseStore
 from pliant.parallel.servers.frames import Frame, FrameReader
 from pliant.parallel.servers.mail import Mail
@@ -20,7 +22,10 @@ class Holdings:
     def __init__(self, state: ReplicaState, mail: Mail, store: DenseStore, rows: RowPasses) -> None:
         self.state, self.mail, self.store, self.rows = state, mail, store, rows
         self.layout, self.ranges = store.layout, store.ranges
+        self.full: str | None = None
+        """Why no update can be done here any more: rows were refused, which copies may have."""
         self._grads: dict[int, list[torch.Tensor]] = {}
+        self._leases: dict[int, AppliedLeases] = {}
 
     def gradient(self, slot: int) -> list[torch.Tensor]:
         """Memory for the slot's mean gradient: one flat tensor for each bucket that it lies in."""
@@ -31,11 +36,24 @@ class Holdings:
             ]
         return self._grads[slot]
 
+    def leases_of(self, slot: int) -> AppliedLeases:
+        """Whose pushes were applied to this slot."""
+        return self._leases.setdefault(slot, AppliedLeases())
+
+    def take_leases(self, slot: int, leases: AppliedLeases) -> None:
+        """The slot's state is here, and these are in it."""
+        self._leases[slot] = leases
+
     def forget(self, slot: int) -> None:
         """This server holds the slot no longer."""
         self._grads.pop(slot, None)
+        self._leases.pop(slot, None)
         self.store.drop(slot)
         self.rows.forget(slot)
+
+    def no_room(self, error: MemoryLimitError) -> None:
+        """Rows of an update were refused here. Its copies may have them, so that nothing is to follow it."""
+        self.full = f"server {self.state.server}: {error}"
 
     def read_slot(self, reader: FrameReader, slot: int) -> list[torch.Tensor]:
         """The next frames as tensors of this slot: the letter's memory."""

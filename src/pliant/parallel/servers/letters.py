@@ -9,16 +9,38 @@ earlier one may not know yet that they are to end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from pliant.parallel.servers.lease_letters import (
+    AskLease,
+    Current,
+    Fetch,
+    GiveLease,
+    GotLedger,
+    Keep,
+    KeepToo,
+    Kept,
+    Ledger,
+    Push,
+    Read,
+)
+from pliant.parallel.servers.letter import Letter, Run, runs_of, slots_in
 
-import msgspec
-
-Run = tuple[int, int]
-"""Slots, half-open."""
-
-
-class Letter(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Base of all headers."""
+__all__ = [
+    "AskLease",
+    "Current",
+    "Fetch",
+    "GiveLease",
+    "GotLedger",
+    "Keep",
+    "KeepToo",
+    "Kept",
+    "Ledger",
+    "Letter",
+    "Push",
+    "Read",
+    "Run",
+    "runs_of",
+    "slots_in",
+]
 
 
 # ---------------------------------------------------------------- worker -> server
@@ -38,7 +60,7 @@ class Hail(Letter, frozen=True):
     """Fingerprint of the flat buckets."""
     held: list[int]
     scales: list[float]
-    tables: list[str] = []
+    tables: list[str] = []  # noqa: RUF012 - msgspec copies it
     """That the sender has, in order: of each it sends a :class:`RowPart`."""
     era: int = 0
 
@@ -105,8 +127,12 @@ class Update(Letter, frozen=True):
     option_tensors: int = 0
     """The options of the parameter groups are in the first frames: their tree, and so many tensors."""
     changed: bool = False
-    runs: list[Run] = []
+    runs: list[Run] = []  # noqa: RUF012 - msgspec copies it
     era: int = 0
+    lease: int = -1
+    """Among servers: of a :class:`Push`. The gradients are in the frames, and ``pass_number`` is the lease's step."""
+    part: int = 0
+    floor: int = 0
 
 
 class LookAt(Letter, frozen=True):
@@ -226,6 +252,16 @@ class Follow(Letter, frozen=True):
     runs: list[Run]
 
 
+class Check(Letter, frozen=True):
+    """The sender is primary of these slots now. Is update ``number`` there? Answered with :class:`GotUpdate`, or
+    :class:`Behind`.
+    """
+
+    version: int
+    number: int
+    runs: list[Run]
+
+
 class Snapshot(Letter, frozen=True):
     """All of a slot: a filling copy begins with it. Frames: the state's tree, its tensors, then the mean gradient of
     ``pass_number`` if it is known.
@@ -264,10 +300,12 @@ class GotUpdate(Letter, frozen=True):
 
 
 class GotSlots(Letter, frozen=True):
-    """Answer to :class:`Snapshot`."""
+    """Answer to :class:`Snapshot`, with its numbers."""
 
     version: int
     slots: list[int]
+    number: int
+    pass_number: int
 
 
 class Behind(Letter, frozen=True):
@@ -285,6 +323,14 @@ AnyLetter = (
     | LookAt
     | Begin
     | Dump
+    | Read
+    | Push
+    | AskLease
+    | Keep
+    | Fetch
+    | Current
+    | GiveLease
+    | Kept
     | Blank
     | Complete
     | Fresh
@@ -296,28 +342,19 @@ AnyLetter = (
     | Mean
     | RowMean
     | Follow
+    | Check
     | Snapshot
     | Counted
+    | Ledger
+    | KeepToo
+    | GotLedger
     | GotMean
     | GotUpdate
     | GotSlots
     | Behind
 )
 
-OF_AN_ERA = (Hail, Pull, Update, LookAt, Begin, Dump)
-
-
-def runs_of(slots: Iterable[int]) -> list[Run]:
-    """The fewest runs that hold exactly these slots, in order."""
-    runs: list[Run] = []
-    for slot in sorted(slots):
-        if runs and runs[-1][1] == slot:
-            runs[-1] = (runs[-1][0], slot + 1)
-        else:
-            runs.append((slot, slot + 1))
-    return runs
-
-
-def slots_in(runs: Iterable[Run]) -> list[int]:
-    """The slots of these runs."""
-    return [slot for first, stop in runs for slot in range(first, stop)]
+OfAnEra = Hail | Pull | Update | LookAt | Begin | Dump | Read | Push | AskLease | Keep | Fetch | Ledger | KeepToo
+OF_AN_ERA = (Hail, Pull, Update, LookAt, Begin, Dump, Read, Push, AskLease, Keep, Fetch, Ledger, KeepToo)
+MAY_LOOK = (Pull, Read, Fetch)
+"""Also of workers that are not in the job yet: they have no era."""

@@ -9,6 +9,7 @@ from pliant.parallel.servers import letters as le
 from pliant.parallel.servers.frames import FrameReader
 from pliant.parallel.servers.gather import Gather
 from pliant.parallel.servers.holdings import Holdings
+from pliant.parallel.servers.replica_state import Verdicts
 
 
 class Passes:
@@ -126,7 +127,7 @@ class Passes:
     def mean(self, sender: str, letter: le.Mean, frames: Sequence[memoryview]) -> None:
         """As a copy: the primary has added up a mean."""
         holdings, reader = self._holdings, FrameReader(frames)
-        got, behind = [], []
+        verdicts = Verdicts()
         for slot in le.slots_in(letter.runs):
             flats = holdings.read_slot(reader, slot)
             verdict = holdings.state.on_mean(sender, slot, letter.pass_number)
@@ -134,14 +135,11 @@ class Passes:
                 for mine, theirs in zip(holdings.gradient(slot), flats, strict=True):
                     mine.copy_(theirs)
                 holdings.state.slots[slot].pass_number = letter.pass_number
-            if verdict in ("take", "known"):
-                got.append(slot)
-            elif verdict == "behind":
-                behind.append(slot)
-        if got:
-            holdings.mail.answer(sender, le.GotMean(letter.pass_number, le.runs_of(got)))
-        if behind:
-            holdings.mail.answer(sender, le.Behind(behind))
+            verdicts.add(slot, verdict)
+        if verdicts.got:
+            holdings.mail.answer(sender, le.GotMean(letter.pass_number, le.runs_of(verdicts.got)))
+        if verdicts.behind:
+            holdings.mail.answer(sender, le.Behind(verdicts.behind))
 
     def moved(self, *, dropped: Iterable[int], promoted: Iterable[int]) -> None:
         """A placement: of slots that this server is primary of now, the other holders may lack the mean that it has."""

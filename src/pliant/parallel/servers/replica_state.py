@@ -9,6 +9,9 @@ Rules (docs/design/0007)
 3. A copy that lacks what comes before a command says so (``behind``) and is sent the whole slot.
 4. A command of somebody who is not the slot's primary, as far as one knows, is ignored.
 5. Everything may come twice.
+6. A new primary does not know whether the other holders have all that it has: it asks (``on_check``), and shows
+   nothing before they have. Where updates are numbered by each primary itself (*leased*), the same number may be
+   another update: a copy takes a new primary's word only after a snapshot of it.
 
 Pure: no tensors, no sockets. ``number`` counts updates, ``pass_number`` names the mean gradient that is here.
 """
@@ -46,7 +49,28 @@ class SlotRecord:
     mean_awaits: set[str] = field(default_factory=set)
     update_awaits: set[str] = field(default_factory=set)
     snapshots: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Sent and not acknowledged: (number, pass_number) in them."""
+    """Sent and not acknowledged: (number, pass_number) in them, of the newest one."""
+    aligned: bool = True
+    """As a copy: what is here came from the present primary, or before it."""
+
+
+@dataclass
+class Verdicts:
+    """What a copy does with a command that concerns several slots."""
+
+    take: list[int] = field(default_factory=list)
+    got: list[int] = field(default_factory=list)
+    """To be acknowledged: taken now, or before."""
+    behind: list[int] = field(default_factory=list)
+
+    def add(self, slot: int, verdict: Verdict) -> None:
+        """Note one slot's."""
+        if verdict == "take":
+            self.take.append(slot)
+        if verdict in ("take", "known"):
+            self.got.append(slot)
+        elif verdict == "behind":
+            self.behind.append(slot)
 
 
 @dataclass
@@ -54,12 +78,12 @@ class Moved:
     """What a new placement means for this server."""
 
     dropped: list[int] = field(default_factory=list)
-    gained: list[int] = field(default_factory=list)
-    """As filling, or as a copy or primary of slots that nobody has begun."""
     promoted: list[int] = field(default_factory=list)
     """Now primary, and was not."""
     to_fill: list[tuple[int, str]] = field(default_factory=list)
     """(slot, server): send a snapshot."""
+    to_check: list[tuple[int, str]] = field(default_factory=list)
+    """(slot, server): ask whether it has the newest update."""
     counted: list[tuple[int, str]] = field(default_factory=list)
     """(slot, server): is being filled, and was counted before. After placements that were missed here it has to be told
     again: the coordinator may have had it begin anew.
@@ -72,6 +96,8 @@ class ReplicaState:
     def __init__(self, server: str) -> None:
         self.server = server
         self.version = 0
+        self.leased = False
+        """Primaries number updates themselves, in the order in which pushes come."""
         self.slots: dict[int, SlotRecord] = {}
 
     # ------------------------------------------------------------ placements
@@ -85,6 +111,8 @@ class ReplicaState:
         self.version = version
         for slot, place in enumerate(places):
             self._place(slot, place, moved)
+            if missed and slot in self.slots and self.slots[slot].role != "primary":
+                self.slots[slot].aligned = False
         if not missed:
             moved.counted.clear()
         return moved
@@ -103,9 +131,10 @@ class ReplicaState:
             return
         if record is None:
             record = self.slots[slot] = SlotRecord(role)
-            moved.gained.append(slot)
         before, record.role = record.role, role
-        record.primary = place.holders[0] if place.holders else ""
+        primary = place.holders[0] if place.holders else ""
+        record.aligned = record.aligned and record.primary in ("", primary)
+        record.primary = primary
         record.holders, record.filling = frozenset(place.holders), frozenset(place.filling)
         if role != "primary":
             for known in (record.following, record.counted, record.mean_awaits, record.update_awaits, record.snapshots):
@@ -114,7 +143,10 @@ class ReplicaState:
         copies, filling = set(place.holders[1:]), set(place.filling)
         if before != "primary":
             moved.promoted.append(slot)
+            record.aligned = True
             record.mean_awaits = set(copies) if record.pass_number != BLANK else set()
+            record.update_awaits = set(copies) if record.number != BLANK else set()
+            moved.to_check += [(slot, server) for server in sorted(record.update_awaits)]
         record.following = (record.following & filling) | copies
         record.counted = (record.counted & filling) | copies
         record.mean_awaits &= record.counted
@@ -142,8 +174,8 @@ class ReplicaState:
         return record is not None and record.role == "primary" and record.number == BLANK
 
     def begun(self, slot: int, *, number: int) -> None:
-        """A slot that was blank has its first state."""
-        self.slots[slot].number = number
+        """A slot that was blank has its first state, shown once the copies have it, too: nobody gives it again."""
+        self.update_ordered(slot, number)
 
     def snapshot_sent(self, slot: int, server: str) -> None:
         """From here on ``server`` is sent every command as well."""
@@ -160,19 +192,25 @@ class ReplicaState:
         """Snapshots that ``server`` was sent and has not acknowledged."""
         return sum(server in record.snapshots for record in self.slots.values())
 
-    def got_slots(self, server: str, slots: Iterable[int]) -> list[int]:
-        """``server`` has these whole slots. Returns those where it is being filled, and is counted from now on."""
+    def got_slots(self, server: str, slots: Iterable[int], *, number: int, pass_number: int) -> list[int]:
+        """``server`` has a snapshot of these slots. Returns those where it is being filled, and is counted from now on.
+
+        ``number``, ``pass_number``: of the snapshot. The answer to one that another has followed changes nothing.
+        """
         fresh = []
         for slot in slots:
             record = self.slots.get(slot)
             if record is None or record.role != "primary":
                 continue
-            at = record.snapshots.pop(server, None)
-            if at is None or server not in record.following:
+            at = record.snapshots.get(server)
+            if at != (number, pass_number):
                 continue
-            if at[0] >= record.number:
+            del record.snapshots[server]
+            if server not in record.following:
+                continue
+            if number >= record.number:
                 record.update_awaits.discard(server)
-            if at[1] >= record.pass_number:
+            if pass_number >= record.pass_number:
                 record.mean_awaits.discard(server)
             if server not in record.holders:
                 record.counted.add(server)
@@ -236,23 +274,40 @@ class ReplicaState:
             return "behind"
         return "known" if record.pass_number >= pass_number else "take"
 
-    def on_update(self, sender: str, slot: int, *, number: int, pass_number: int) -> Verdict:
-        """A primary orders an update on the mean of a pass."""
+    def on_update(self, sender: str, slot: int, *, number: int, pass_number: int | None) -> Verdict:
+        """A primary orders an update on the mean of a pass; None: its gradients come along with it."""
+        self.leased = self.leased or pass_number is None
         record = self._copied_from(sender, slot)
         if record is None:
             return "ignore"
+        if self.leased and not record.aligned:
+            return "behind"
         if record.number >= number:
             return "known"
-        if record.number != number - 1 or record.pass_number != pass_number:
+        if record.number != number - 1 or pass_number not in (None, record.pass_number):
             return "behind"
         return "take"
+
+    def on_check(self, sender: str, slot: int, number: int) -> Verdict:
+        """A primary that is new asks whether this copy has that update."""
+        record = self._copied_from(sender, slot)
+        if record is None:
+            return "ignore"
+        return "behind" if record.number < number or (self.leased and not record.aligned) else "known"
 
     def on_snapshot(self, sender: str, slot: int, *, number: int, pass_number: int) -> Verdict:
         """A primary sends all of a slot."""
         record = self._copied_from(sender, slot)
         if record is None:
             return "ignore"
+        if self.leased and not record.aligned:
+            return "take"
         return "take" if (number, pass_number) > (record.number, record.pass_number) else "known"
+
+    def is_newcomer(self, slot: int) -> bool:
+        """It is to be filled for the first time: nobody waits for this server's word on it."""
+        record = self.slots[slot]
+        return record.role == "filling" and record.number == BLANK
 
     def _copied_from(self, sender: str, slot: int) -> SlotRecord | None:
         """The slot, if this server has it as a copy of ``sender``'s."""
@@ -264,4 +319,4 @@ class ReplicaState:
     def filled(self, slot: int, *, number: int, pass_number: int) -> None:
         """A snapshot is in place."""
         record = self.slots[slot]
-        record.number, record.pass_number = number, pass_number
+        record.number, record.pass_number, record.aligned = number, pass_number, True

@@ -11,7 +11,7 @@ from pliant.errors import ProtocolError
 from pliant.parallel.layout import as_bytes
 from pliant.parallel.servers.frames import Frame, FrameReader, tensor_of
 from pliant.parallel.tables.merge import RowGrads
-from pliant.parallel.tables.slots import slot_of
+from pliant.transfer.row_slots import slot_of
 
 
 def row_frames(rows: RowGrads) -> list[Frame]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pliant.comm.tree import Node, fold
@@ -61,11 +62,43 @@ class RowPasses:
         rows = read_rows(reader, self.stores[table].spec.dim)
         self._means[table, slot] = RowGrads(rows.ids.clone(), rows.grads.clone())
 
+    def read_push(self, reader: FrameReader, slots: Sequence[int]) -> dict[int, dict[str, RowGrads]]:
+        """From a worker: by slot and table."""
+        found: dict[int, dict[str, RowGrads]] = {slot: {} for slot in slots}
+        for name, store in self.stores.items():
+            for slot, rows in by_slot(read_rows(reader, store.spec.dim), slots).items():
+                found[slot][name] = rows
+        return found
+
+    def read_pushed(self, reader: FrameReader) -> dict[str, RowGrads]:
+        """From the primary: a push's rows of one slot, by table."""
+        found = {}
+        for name, store in self.stores.items():
+            rows = read_rows(reader, store.spec.dim)
+            found[name] = RowGrads(rows.ids.clone(), rows.grads.clone())
+        return found
+
+    def set_means(self, slot: int, rows: Mapping[str, RowGrads]) -> None:
+        """What ``apply`` applies to this slot, by table."""
+        for name, each in rows.items():
+            self._means[name, slot] = each
+
     def apply(self, slots: Sequence[int], *, step: int) -> None:
         """Update the rows. Raises MemoryLimitError: no room; of this table nothing was changed."""
         for name, store in self.stores.items():
             rows = joined((self._mean(name, slot) for slot in slots), store.spec.dim)
             update_rows(store, rows, step=step)
+
+    @contextmanager
+    def unlimited(self) -> Iterator[None]:
+        """What others have decided is done here, whatever it takes: see ``Updates.follow``."""
+        for store in self.stores.values():
+            store.limited = False
+        try:
+            yield
+        finally:
+            for store in self.stores.values():
+                store.limited = True
 
     def snapshot(self, slot: int) -> dict[str, object]:
         """All of a slot, what is to be applied included; plain."""

@@ -9,16 +9,20 @@ from torch import nn
 
 from pliant.errors import UsageError
 from pliant.parallel.layout import Layout, trained
+from pliant.parallel.leases.applied import AppliedLeases
 from pliant.parallel.pass_messages import pack_bits
 from pliant.parallel.servers.client import ServersClient
 from pliant.parallel.servers.client_work import DumpWork, LookWork, UpdateWork
 from pliant.parallel.servers.frames import Frame, frames_of
 from pliant.parallel.servers.lazy_gradient import PassGradients
+from pliant.parallel.servers.lease_work import PushName, PushWork, ReadWork
 from pliant.parallel.servers.optimizer_state import gather, same_bits, scatter
 from pliant.parallel.servers.pieces import SlotRanges
 from pliant.parallel.servers.slot_state import SlotState
 from pliant.parallel.tables.embedding import tables_in
 from pliant.wire.server_messages import SLOTS
+
+_DUMP_BYTES = 64 << 20
 
 
 class ServedParameters:
@@ -36,9 +40,13 @@ class ServedParameters:
         self.optimizers = dict(optimizers)
         self._index = {id(param): index for index, param in enumerate(self.layout.params)}
         self._flats: list[torch.Tensor] | None = None
+        self._pushed: list[torch.Tensor] | None = None
+        """Gradients of the newest push; where workers do not wait for each other only."""
         self._versions: list[int] = []
         self._last: PassGradients | None = None
         self._dump: DumpWork | None = None
+        self._digests: dict[str, list[bytes]] | None = None
+        """Of tables, until the next update."""
 
     # ------------------------------------------------------------ to the servers
 
@@ -53,7 +61,8 @@ class ServedParameters:
             }
             state = SlotState([part.clone() for part in self.ranges.cut(slot, flats)], states)
             tables = {name: {"rows": table.store.snapshot(slot)} for name, table in self.tables.items()}
-            found[slot] = frames_of({"dense": state.plain(), "tables": tables})[0]
+            value = {"dense": state.plain(), "tables": tables, "leases": AppliedLeases().plain()}
+            found[slot] = frames_of(value)[0]
         return found
 
     def update(self, client: ServersClient, name: str, *, number: int, mine: set[int]) -> None:
@@ -84,9 +93,51 @@ class ServedParameters:
             mine=mine,
         )
         client.ask(work)
+        self._take_parameters()
+
+    def read(self, client: ServersClient) -> dict[int, int]:
+        """Take the parameters as they are now. Blocking. Returns: updates of each slot that are in them."""
+        work = client.ask(ReadWork(self.ranges, self._buckets()))
+        self._take_parameters()
+        return work.numbers
+
+    def push(self, client: ServersClient, optimizer: str, name: PushName) -> dict[int, int]:
+        """Have the servers do ``optimizer.step()`` with the gradients that are here, and take the new parameters.
+
+        Blocking. Raises UsageError as :meth:`update`. Returns: updates of each slot that are in them.
+        """
+        self._check_untouched()
+        groups = self.optimizers[optimizer].param_groups
+        if self._pushed is None:
+            self._pushed = self.layout.new_flats()
+        present = [False] * len(self.layout.params)
+        for flat in self._pushed:
+            flat.zero_()
+        for group in groups:
+            for param in group["params"]:
+                index = self._index.get(id(param))
+                if index is not None and param.grad is not None:
+                    present[index] = True
+                    self.layout.view(self._pushed, index).copy_(param.grad)
+        options = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+        work = client.ask(
+            PushWork(
+                self.ranges,
+                self._buckets(),
+                name=name,
+                optimizer=optimizer,
+                present=pack_bits(present),
+                option_frames=frames_of(options)[0],
+                gradients=self._pushed,
+            )
+        )
+        self._take_parameters()
+        return work.numbers
+
+    def _take_parameters(self) -> None:
         with torch.no_grad():
             for index, param in enumerate(self.layout.params):
-                param.copy_(self.layout.view(work.flats, index))
+                param.copy_(self.layout.view(self._buckets(), index))
         self._versions = [param._version for param in self.layout.params]
 
     def has_gradients(self, name: str) -> bool:
@@ -124,9 +175,25 @@ class ServedParameters:
             for slot in range(SLOTS):
                 table.store.install(slot, work.tables[slot][name])
 
+    def row_digests(self, client: ServersClient, number: int) -> dict[str, list[bytes]]:
+        """Of each slot of each table. Blocking; a part of the state at a time is here, as much as fits 64 MB."""
+        if self._digests is not None:
+            return self._digests
+        found: dict[str, list[bytes]] = {name: [] for name in self.tables}
+        together = 1
+        while (done := min(map(len, found.values()))) < SLOTS:
+            slots = range(done, min(SLOTS, done + together))
+            work = client.ask(DumpWork(number, pending=set(slots)))
+            for slot in slots:
+                for name, table in self.tables.items():
+                    found[name].append(table.digest(work.tables[slot][name]))
+            together = max(1, _DUMP_BYTES * len(slots) // work.size_bytes)
+        self._digests = found
+        return found
+
     def forget_dump(self) -> None:
         """It is out of date."""
-        self._dump = None
+        self._dump = self._digests = None
 
     def drop_state(self) -> None:
         """Workers hold neither optimizer state nor rows."""

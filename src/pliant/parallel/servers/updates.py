@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-import torch
+from collections.abc import Sequence
 
 from pliant.errors import MemoryLimitError
-from pliant.parallel.pass_messages import union_bits
 from pliant.parallel.servers import letters as le
-from pliant.parallel.servers.frames import Frame, FrameReader, value_of
+from pliant.parallel.servers.applying import Applying, Order
+from pliant.parallel.servers.frames import FrameReader
 from pliant.parallel.servers.holdings import Holdings, flats_as_frames
-
-
-@dataclass
-class Ordered:
-    """An update that workers have asked for."""
-
-    letter: le.Update
-    options: list[dict[str, Any]]
-    option_frames: list[Frame]
-    changed: dict[int, list[torch.Tensor]] = field(default_factory=dict)
-    """Gradients that take the place of the mean, by slot."""
+from pliant.parallel.servers.replica_state import Verdicts
 
 
 class Updates:
     """Updates of the slots that one server holds."""
 
-    def __init__(self, holdings: Holdings) -> None:
-        self._holdings = holdings
-        self._ordered: Ordered | None = None
+    def __init__(self, holdings: Holdings, applying: Applying) -> None:
+        self._holdings, self._applying = holdings, applying
+        self._ordered: Order | None = None
         self._asked: dict[str, tuple[int, set[int], bool]] = {}
         """By worker: update, slots of it that it has not been sent, and whether it wants no parameters."""
 
@@ -43,12 +29,15 @@ class Updates:
 
     def update(self, worker: str, letter: le.Update, frames: Sequence[memoryview]) -> None:
         """A worker wants an update, and its result."""
+        if self._holdings.full is not None:
+            self._holdings.mail.answer(worker, le.Trouble(error=self._holdings.full))
+            return
         reader = FrameReader(frames)
-        option_frames = _option_frames(letter, reader)
+        order = self._applying.read_order(letter, reader)
         self._asked[worker] = (letter.number, set(le.slots_in(letter.wanted)), not letter.optimizer)
         ordered = self._ordered
         if ordered is None or ordered.letter.number < letter.number:
-            ordered = self._ordered = Ordered(letter, _options(letter, option_frames), list(option_frames))
+            ordered = self._ordered = order
         if ordered.letter.number == letter.number:
             for slot in le.slots_in(letter.runs):
                 flats = self._holdings.read_slot(reader, slot)
@@ -56,7 +45,7 @@ class Updates:
                     ordered.changed.setdefault(slot, flats)
             self._do(ordered)
 
-    def _do(self, ordered: Ordered) -> None:
+    def _do(self, ordered: Order) -> None:
         """Do it on the slots where all that it needs is here."""
         state, letter = self._holdings.state, ordered.letter
         now = [
@@ -70,9 +59,7 @@ class Updates:
             return
         for server, slots in self._holdings.by_followers(now).items():
             follow = le.Follow(state.version, letter, le.runs_of(slots))
-            copied = self._holdings.uncounted(server, slots)
-            flats = (flat for slot in slots for flat in ordered.changed[slot]) if letter.changed else ()
-            frames = [*ordered.option_frames, *flats_as_frames(flats, copied=copied)]
+            frames = ordered.frames(slots, copied=self._holdings.uncounted(server, slots))
             self._holdings.mail.command(server, follow, frames)
         for slot in now:
             state.update_ordered(slot, letter.number)
@@ -81,30 +68,49 @@ class Updates:
     # ------------------------------------------------------------ between servers
 
     def follow(self, sender: str, letter: le.Follow, frames: Sequence[memoryview]) -> None:
-        """As a copy: the primary does an update."""
+        """As a copy: the primary does an update.
+
+        No limit of memory refuses it, or this copy would differ from its primary. That takes little: rows are spread
+        evenly, so when it is beyond its limit, its own slots get no more rows, which ends the job.
+
+        Raises:
+            MemoryLimitError: The system has no memory; this server can go on no more.
+        """
         state, update = self._holdings.state, letter.update
         reader = FrameReader(frames)
-        option_frames = _option_frames(update, reader)
-        changed = {}
-        take, got, behind = [], [], []
+        order = self._applying.read_order(update, reader)
+        pass_number = None if update.lease >= 0 else update.pass_number
+        verdicts = Verdicts()
         for slot in le.slots_in(letter.runs):
-            if update.changed:
-                changed[slot] = self._holdings.read_slot(reader, slot)
-            verdict = state.on_update(sender, slot, number=update.number, pass_number=update.pass_number)
-            if verdict == "take":
-                take.append(slot)
-            if verdict in ("take", "known"):
-                got.append(slot)
-            elif verdict == "behind":
-                behind.append(slot)
-        if got:  # received is as good as done: the primary need not wait for the arithmetic
-            self._holdings.mail.answer(sender, le.GotUpdate(update.number, le.runs_of(got)))
-        if behind:
-            self._holdings.mail.answer(sender, le.Behind(behind))
-        if take:
-            for slot in take:
+            self._applying.read_follow(order, slot, reader)
+            verdicts.add(slot, state.on_update(sender, slot, number=update.number, pass_number=pass_number))
+        if verdicts.got:  # received is as good as done: the primary need not wait for the arithmetic
+            self._holdings.mail.answer(sender, le.GotUpdate(update.number, le.runs_of(verdicts.got)))
+        if verdicts.behind:
+            self._holdings.mail.answer(sender, le.Behind(verdicts.behind))
+        if verdicts.take:
+            for slot in verdicts.take:
                 state.slots[slot].number = update.number
-            self._apply(Ordered(update, _options(update, option_frames), list(option_frames), changed), take)
+            with self._holdings.rows.unlimited():
+                self._applying.apply(order, verdicts.take)
+
+    def moved(self, to_check: Sequence[tuple[int, str]]) -> None:
+        """Of slots that this server is primary of now, ask the other holders what they have."""
+        state, wanted = self._holdings.state, dict[tuple[str, int], list[int]]()
+        for slot, server in to_check:
+            wanted.setdefault((server, state.slots[slot].number), []).append(slot)
+        for (server, number), slots in wanted.items():
+            self._holdings.mail.command(server, le.Check(state.version, number, le.runs_of(slots)))
+
+    def check(self, sender: str, letter: le.Check) -> None:
+        """As a copy: a new primary asks."""
+        verdicts = Verdicts()
+        for slot in le.slots_in(letter.runs):
+            verdicts.add(slot, self._holdings.state.on_check(sender, slot, letter.number))
+        if verdicts.got:
+            self._holdings.mail.answer(sender, le.GotUpdate(letter.number, le.runs_of(verdicts.got)))
+        if verdicts.behind:
+            self._holdings.mail.answer(sender, le.Behind(verdicts.behind))
 
     # ------------------------------------------------------------ what has become ready
 
@@ -126,29 +132,11 @@ class Updates:
             if not wanted:
                 del self._asked[worker]
 
-    def _apply_rows(self, letter: le.Update, slots: Sequence[int]) -> None:
+    def _apply(self, order: Order, slots: Sequence[int]) -> None:
         try:
-            self._holdings.rows.apply(slots, step=letter.pass_number + 1)
+            self._applying.apply(order, slots)
         except MemoryLimitError as error:
+            self._holdings.no_room(error)
             for worker in self._asked:
-                self._holdings.mail.answer(worker, le.Trouble(error=str(error)))
-
-    def _apply(self, ordered: Ordered, slots: Sequence[int]) -> None:
-        letter, store = ordered.letter, self._holdings.store
-        if not letter.optimizer:
-            self._apply_rows(letter, slots)
-            return
-        grads: Mapping[int, list[torch.Tensor]] = {
-            slot: ordered.changed[slot] if letter.changed else self._holdings.gradient(slot) for slot in slots
-        }
-        present = union_bits([letter.present], len(self._holdings.layout.params))
-        store.apply(letter.optimizer, groups=ordered.options, grads=grads, present=present)
-
-
-def _option_frames(letter: le.Update, reader: FrameReader) -> Sequence[memoryview]:
-    return reader.take(1 + letter.option_tensors) if letter.optimizer else ()
-
-
-def _options(letter: le.Update, frames: Sequence[memoryview]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = value_of(frames) if letter.optimizer else []
-    return found
+                self._holdings.mail.answer(worker, le.Trouble(error=str(self._holdings.full)))
+            self._asked = {}

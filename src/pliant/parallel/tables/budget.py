@@ -1,7 +1,9 @@
-"""How much memory the tables of one server may use. Pure."""
+"""How much memory one server may use for its tables, and for what else is counted with them. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from pliant.errors import MemoryLimitError
@@ -18,10 +20,12 @@ class Sized(Protocol):
 
 
 class Budget:
-    """A limit that several holders of memory share. They ask before they grow."""
+    """A limit that several holders of memory share. Tables ask before they grow; others only count.
+
+    ``limit_bytes`` may be changed at any time; None: no limit.
+    """
 
     def __init__(self, limit_bytes: int | None = None) -> None:
-        """``limit_bytes``: None: no limit."""
         self.limit_bytes = limit_bytes
         self._holders: list[Sized] = []
 
@@ -46,16 +50,39 @@ class Budget:
         Raises:
             MemoryLimitError: with the numbers, and what to do.
         """
+        if self.limit_bytes is None:
+            return
         used = self.used_bytes
-        if self.limit_bytes is None or used + more_bytes <= self.limit_bytes:
+        if used + more_bytes <= self.limit_bytes:
             return
         raise MemoryLimitError(
             f"table {table}: {more_rows:,} more rows beside the {rows:,} on this server would take "
             f"{more_bytes / _MB:,.1f} MB, and {used / _MB:,.1f} MB of its limit of {self.limit_bytes / _MB:,.1f} MB "
-            "are in use; they were refused, and nothing was changed. Add servers, raise the limit, or keep fewer rows: "
-            "expire_after_steps forgets those that are no longer seen, min_count ignores those that are seen rarely, a "
-            "smaller dim makes all smaller."
+            "(--server-memory) are in use; they were refused, and nothing was changed. Add servers (--servers), raise "
+            f"the limit, or {_FEWER}"
         )
+
+
+_FEWER = (
+    "keep fewer rows: expire_after_steps forgets those that are no longer seen, min_count ignores those that are seen "
+    "rarely, a smaller dim makes all smaller."
+)
+
+
+@contextmanager
+def growing(table: str, *, rows: int, more_rows: int) -> Iterator[None]:
+    """The system may give no more memory, whatever the limit is.
+
+    Raises:
+        MemoryLimitError: It gives none; with the numbers, and what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise MemoryLimitError(
+            f"table {table}: the system has no memory for {more_rows:,} more rows beside the {rows:,} on this server "
+            f"({error.strerror or error}); they were refused. Put servers on machines with more memory, or {_FEWER}"
+        ) from error
 
 
 def require_rows(table: str, *, rows: int, more_rows: int, most: int | None) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pliant.parallel.tables.arena import empty_mapping, put_rows
-from pliant.parallel.tables.slots import mixed
+from pliant.transfer.row_slots import mixed
 
 Ids = NDArray[np.int64]
 Positions = NDArray[np.int64]

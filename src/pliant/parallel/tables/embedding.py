@@ -17,13 +17,20 @@ from pliant.errors import ConfigError, UsageError
 from pliant.parallel.tables.lookup import POOL_MODES, PoolMode, find_bags, find_unique, gather, pool
 from pliant.parallel.tables.merge import RowGrads, merge_rows
 from pliant.parallel.tables.row_store import RowStore
-from pliant.parallel.tables.snapshot import join_snapshots, split_snapshot
+from pliant.parallel.tables.snapshot import columns_of, join_snapshots, split_snapshot, without_expired
+from pliant.transfer.row_digests import digest_rows
+from pliant.transfer.table_module import TableModule
 from pliant.wire.server_messages import SLOTS
 from pliant.wire.tables import RowInit, RowOptimizer, TableSpec
 
 
 class RowSource(Protocol):
     """Where a table's rows are, if not in this process."""
+
+    @property
+    def step(self) -> int:
+        """Of the update that comes next."""
+        ...
 
     def pull(self, table: str, ids: torch.Tensor) -> torch.Tensor:
         """Rows of rising ids, (n,) int64: (n, dim) float32. Blocking."""
@@ -33,8 +40,12 @@ class RowSource(Protocol):
         """All of the table; None: it is here. Blocking."""
         ...
 
+    def row_digests(self, table: str) -> list[bytes] | None:
+        """Of each slot, without what has expired; None: the table is here. Blocking."""
+        ...
 
-class Embedding(nn.Module):
+
+class Embedding(TableModule):
     """A table with a row of ``dim`` numbers for each 64-bit integer id, trained by its own optimizer.
 
     A row is a function of (``seed``, ``name``, id) until it is updated for the first time; only updated rows take
@@ -136,15 +147,35 @@ class Embedding(nn.Module):
         return total
 
     def get_extra_state(self) -> dict[str, torch.Tensor]:
-        """All rows, as :mod:`pliant.parallel.tables.snapshot` describes; part of ``state_dict``."""
+        """All rows that have not expired, as :mod:`pliant.parallel.tables.snapshot` describes; for ``state_dict``."""
         elsewhere = None if self.source is None else self.source.state(self.spec.name)
-        return self.all_rows() if elsewhere is None else elsewhere
+        return self.without_expired(self.all_rows() if elsewhere is None else elsewhere)
 
     def set_extra_state(self, state: Any) -> None:
         """Hold these rows, and no others, in this process."""
         self.forget()
         for slot, value in split_snapshot(state).items():
             self.store.install(slot, value)
+
+    def columns(self) -> list[str]:
+        """See :class:`pliant.transfer.table_module.TableModule`."""
+        return list(columns_of(self.spec))
+
+    def row_digests(self) -> list[bytes]:
+        """See :class:`pliant.transfer.table_module.TableModule`."""
+        elsewhere = None if self.source is None else self.source.row_digests(self.spec.name)
+        if elsewhere is not None:
+            return elsewhere
+        return [self.digest(self.store.snapshot(slot)) for slot in range(SLOTS)]
+
+    def digest(self, value: dict[str, torch.Tensor]) -> bytes:
+        """Of the rows in a slot's snapshot."""
+        live = self.without_expired(value)
+        return digest_rows(live["ids"].numpy(), live["rows"].numpy())
+
+    def without_expired(self, value: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What of a snapshot is there still for the update that comes next."""
+        return without_expired(self.spec, value, step=self.step if self.source is None else self.source.step)
 
     def all_rows(self) -> dict[str, torch.Tensor]:
         """What this process holds."""

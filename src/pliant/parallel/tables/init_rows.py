@@ -19,7 +19,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from pliant.parallel.tables.slots import GOLDEN, finalized
+from pliant.transfer.row_slots import GOLDEN, finalized
 from pliant.wire.tables import RowInit, TableSpec
 
 _BLOCK_WORDS = 1 << 16

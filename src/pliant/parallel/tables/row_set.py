@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pliant.parallel.tables.arena import Arena
 from pliant.parallel.tables.cells import Ids, Positions
 from pliant.parallel.tables.row_index import RowIndex
-from pliant.parallel.tables.slots import slot_of
+from pliant.transfer.row_slots import slot_of
 
 
 class Column(NamedTuple):

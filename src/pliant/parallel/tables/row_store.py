@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from pliant.errors import ConfigError, ProtocolError
-from pliant.parallel.tables.budget import Budget, require_rows
+from pliant.parallel.tables.budget import Budget, growing, require_rows
 from pliant.parallel.tables.cells import Ids, Positions
 from pliant.parallel.tables.init_rows import initial_rows
 from pliant.parallel.tables.row_optimizers import apply_update, state_columns
 from pliant.parallel.tables.row_set import Column, RowSet
-from pliant.parallel.tables.snapshot import PENDING, STATE, Snapshot, check_ids, check_snapshot
-from pliant.wire.tables import TableSpec
+from pliant.parallel.tables.snapshot import STATE, Snapshot, check_ids, check_snapshot
+from pliant.wire.tables import PENDING, TableSpec
 
 _BLOCK_NUMBERS = 1 << 16
 """Numbers of rows that are updated at a time: with state and gradients they stay in the processor's own cache."""
@@ -47,8 +47,15 @@ class RowStore:
         columns |= {STATE + column.name: Column((column.width,), "float32") for column in self._state}
         self._rows = RowSet(columns)
         self._pending = RowSet({"touched": Column((), "int64"), "counts": Column((), "int64")})
+        self.limited = True
+        """``max_rows`` and the budget refuse rows; else these only count."""
         self._budget = budget or Budget()
         self._budget.add(self)
+
+    def share(self, budget: Budget) -> None:
+        """From now on this budget holds, which others use as well; what is held already counts."""
+        self._budget = budget
+        budget.add(self)
 
     @property
     def rows(self) -> int:
@@ -107,7 +114,8 @@ class RowStore:
         positions = self._rows.find(updated)
         absent = positions < 0
         if absent.any():
-            self._admit(updated[absent], step)
+            with growing(self.spec.name, rows=len(self._rows), more_rows=int(absent.sum())):
+                self._admit(updated[absent], step)
             positions[absent] = self._rows.find(updated[absent])
         there = positions >= 0
         if not there.all():
@@ -146,10 +154,11 @@ class RowStore:
         )
         self._require(more, more_pending)
         self.drop(slot)
-        for group, rows in (("", self._rows), (PENDING, self._pending)):
-            positions = rows.insert(value[group + "ids"].numpy())
-            for key, arena in rows.columns.items():
-                arena.put(positions, value[group + key].numpy())
+        with growing(self.spec.name, rows=len(self._rows), more_rows=more):
+            for group, rows in (("", self._rows), (PENDING, self._pending)):
+                positions = rows.insert(value[group + "ids"].numpy())
+                for key, arena in rows.columns.items():
+                    arena.put(positions, value[group + key].numpy())
 
     def drop(self, slot: int) -> None:
         """Hold nothing of a slot any more."""
@@ -198,6 +207,8 @@ class RowStore:
         self._pending.remove(self._pending.find(ids[enough & (positions >= 0)]))
 
     def _require(self, rows: int, pending: int) -> None:
+        if not self.limited:
+            return
         require_rows(self.spec.name, rows=len(self._rows), more_rows=rows, most=self.spec.max_rows)
         more_bytes = self._rows.bytes_to_insert(rows) + self._pending.bytes_to_insert(pending)
         self._budget.require(self.spec.name, rows=len(self._rows), more_rows=rows + pending, more_bytes=more_bytes)

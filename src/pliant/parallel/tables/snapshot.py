@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 
 from pliant.errors import ProtocolError
 from pliant.parallel.tables.row_optimizers import state_columns
-from pliant.parallel.tables.slots import slot_of
-from pliant.wire.tables import TableSpec
+from pliant.transfer.row_slots import slot_of
+from pliant.wire.tables import PENDING, TableSpec
 
 Snapshot = dict[str, torch.Tensor]
 
-PENDING = "pending."
 STATE = "state."
 
 
@@ -71,6 +70,19 @@ def check_snapshot(spec: TableSpec, value: Mapping[str, torch.Tensor], *, slot: 
         check_ids(spec.name, ids)
         if slot is not None and (slot_of(ids) != slot).any():
             raise ProtocolError(f"table {spec.name}: a snapshot of slot {slot} has rows of other slots")
+
+
+def without_expired(spec: TableSpec, value: Snapshot, *, step: int) -> Snapshot:
+    """What has not expired before step ``step``: what else is there is as good as gone, and not the same everywhere."""
+    if spec.expire_after_steps is None:
+        return value
+    live = {
+        group: torch.nonzero(step - value[group + "touched"] <= spec.expire_after_steps)[:, 0]
+        for group in ("", PENDING)
+    }
+    return {
+        key: tensor.index_select(0, live[PENDING if key.startswith(PENDING) else ""]) for key, tensor in value.items()
+    }
 
 
 def check_ids(table: str, ids: NDArray[np.int64]) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pliant.parallel.tables.slots import GOLDEN, finalized, mixed, slot_of
+from pliant.transfer.row_slots import GOLDEN, finalized, mixed, slot_of
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
