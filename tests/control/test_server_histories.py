@@ -111,6 +111,7 @@ class History:
         self.scene.registry.tick()
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("seed", range(25))
 def test_any_history_is_told_and_replayed(play, tmp_path, seed):
     history = History(play, tmp_path, seed)

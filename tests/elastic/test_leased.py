@@ -32,6 +32,7 @@ def assert_books(trace, *, newcomers=0):
     assert len(wrong) <= newcomers
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("staleness", ["none", 0])
 def test_each_sample_counts_once(lab, tmp_path, staleness):
     job = lab.run(tmp_path, "counting.py", workers="3:3", start=3, **{**LEASED, "staleness": staleness})

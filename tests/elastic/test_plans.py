@@ -52,6 +52,7 @@ def test_grow_kill_shrink_grow(lab, tmp_path, undisturbed):
     )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_random_history(lab, tmp_path, undisturbed, seed):
     steps = 119

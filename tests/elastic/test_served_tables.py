@@ -16,7 +16,8 @@ def reference(undisturbed):
     return undisturbed("tables.py", "--steps", STEPS)
 
 
-@pytest.mark.parametrize(("workers", "servers"), [(1, 1), (3, 2)])
+@pytest.mark.few(1)
+@pytest.mark.parametrize(("workers", "servers"), [(3, 2), (1, 1)])
 def test_any_number_of_workers_and_servers(lab, tmp_path, reference, workers, servers):
     job = lab.run(
         tmp_path, "tables.py", "--steps", 12, workers=f"{workers}:4", start=workers, servers=f"{servers}:4", **SERVED

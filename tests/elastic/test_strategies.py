@@ -9,7 +9,8 @@ from elastic_lab import LONGEST
 STEPS = 24
 
 
-@pytest.mark.parametrize("counts", [(1, 1, 1), (1, 3, 2), (3, 1, 2), (4, 2, 1)])
+@pytest.mark.few(2)
+@pytest.mark.parametrize("counts", [(1, 3, 2), (4, 2, 1), (3, 1, 2), (1, 1, 1)])
 def test_any_number_of_workers_and_servers(lab, tmp_path, undisturbed, counts):
     workers, servers, copies = counts
     job = lab.run(

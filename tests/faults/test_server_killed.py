@@ -60,6 +60,7 @@ def test_servers_come_and_go_as_asked(start, reference):
     assert not ended.events("server_lost")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_history(lab, tmp_path, undisturbed, seed):
     steps = 80

@@ -158,6 +158,11 @@ class Template:
         self._process.close()
 
 
+def crews(*sizes, few):
+    """Sizes of crews to test with: all of them, or a few, as ``few(n)`` of tests/conftest.py."""
+    return sizes if os.environ.get("PLIANT_TEST_THOROUGH") else few
+
+
 def scenarios_of(module: str) -> list[str]:
     """Names of the scenarios in a module: what is marked with :func:`scenario`."""
     found = vars(importlib.import_module(module))

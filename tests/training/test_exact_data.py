@@ -1,8 +1,8 @@
 import pytest
-from static_crew import scenarios_of
+from static_crew import crews, scenarios_of
 
 MODULE = "scenarios_data"
-CREWS = (2, 3, 5, 8)
+CREWS = crews(2, 3, 5, 8, few=(2, 5))
 
 
 @pytest.mark.parametrize("name", scenarios_of(MODULE))

@@ -1,8 +1,8 @@
 import pytest
-from static_crew import scenarios_of
+from static_crew import crews, scenarios_of
 
 MODULE = "scenarios_jobs"
-CREWS = (2, 3, 7)
+CREWS = crews(2, 3, 7, few=(3,))
 
 
 @pytest.mark.parametrize("name", scenarios_of(MODULE))

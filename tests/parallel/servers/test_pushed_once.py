@@ -40,6 +40,7 @@ def test_undisturbed():
     assert set(cluster.attempts.values()) == {1}
 
 
+@pytest.mark.few(10)
 @pytest.mark.parametrize("seed", range(40))
 def test_every_lease_is_applied_once(seed):
     cluster = cluster_of(seed)

@@ -42,6 +42,7 @@ def cluster_of(seed, reference, *, faults=24):
     return cluster
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("seed", range(40))
 def test_readers_are_shown_the_update_that_they_ask_for(seed, reference):
     cluster = cluster_of(seed, reference)

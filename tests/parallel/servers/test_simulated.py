@@ -69,6 +69,7 @@ def test_rows_are_hashed_in_parts(part_bytes, monkeypatch):
     assert len(set(wanted)) > 10
 
 
+@pytest.mark.few(15)
 @pytest.mark.parametrize("seed", range(60))
 def test_servers_die_join_and_hand_over(seed, alone):
     dice = random.Random(seed)
