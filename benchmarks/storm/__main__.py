@@ -27,7 +27,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.storm", description=__doc__)
     parser.add_argument("--faults", type=int, default=500)
-    parser.add_argument("--gap", type=float, default=130.0, help="mean number of steps from one fault to the next")
+    parser.add_argument("--gap", type=float, default=240.0, help="mean number of steps from one fault to the next")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--patience", type=float, default=1.0, help="of the job, seconds")
     parser.add_argument("--calm", type=int, default=400, help="steps of each calm stretch, the yardstick")
