@@ -144,3 +144,13 @@ def test_the_coordinator_is_not_needed_for_training_to_go_on(own_lab, tmp_path):
     job.wait_workers(3)
     ended = job.end()
     assert_counted_once(ended.trace)
+
+
+def test_one_worker_leaves_the_loop_and_all_go_on_behind_it(lab, tmp_path):
+    ended = lab.run(tmp_path, "leaving.py", workers="3:3", start=3, **LEASED).end()
+    after = ended.trace.noted("after")
+    assert len(after) == 6
+    assert len({tuple(each) for each in after}) == 2, "the workers are at different steps, or have other weights"
+    assert all(reached > enough for (reached, _), enough in zip(sorted(after), [5, 5, 5, 23, 23, 23], strict=True))
+    assert len(set(ended.trace.noted("weights"))) == 1
+    assert {epoch for epoch, number in ended.trace.noted("learned") if number > min(after)[0]} == {1}, "a new epoch"

@@ -70,11 +70,8 @@ class KeptState:
             if now.rank == 0:
                 self.keep(always=True)
                 return None
-            found = self._fetched(position.call)
-            if found is not None and (found["position"]["call"], found["position"]["step"]) >= (
-                position.call,
-                position.step,
-            ):
+            found = self._fetched(position.call, position.step)
+            if found is not None:
                 return found
             self._groups.pause(PAUSE_S)
         return None
@@ -123,9 +120,9 @@ class KeptState:
             state = capture(session.tracked)
         value = {"tracked": state, "position": session.position.as_state(), "scheduled": self.scheduled}
         frames = [bytes(frame) for frame in frames_of(value)[0]]  # a copy: it may be said again
-        self._served.client.ask(KeepWork(session.position.call, list(frames)))
+        self._served.client.ask(KeepWork(session.position.call, session.position.step, list(frames)))
 
-    def _fetched(self, call: int) -> Mapping[str, Any] | None:
-        work = self._served.client.ask(FetchWork(call))
+    def _fetched(self, call: int, step: int = 0) -> Mapping[str, Any] | None:
+        work = self._served.client.ask(FetchWork(call, step))
         found: Mapping[str, Any] | None = value_of(work.frames) if work.frames else None
         return found

@@ -81,11 +81,24 @@ class LeasedTraining:
             self._schedules.body_begins(lease.step)
             try:
                 yield step
+            except GeneratorExit:
+                self._leave(live, step)
+                raise
             finally:
                 self.live = None
             self._schedules.body_ends(lease.step)
             self._kept.scheduled = self._schedules.step
             self._leases.finish(live.finished(step))
+
+    def _leave(self, live: LeaseStep, step: Step) -> None:
+        """The script has left the loop. Blocking, until the others have done what they have."""
+        if self._session.leaving:  # for good: nobody is to wait for it
+            return
+        if step.passes and not live.running and self._served.parts:
+            self._leases.finish(live.finished(step))
+        self._leases.leave()
+        self._place(self._leases.next().step)
+        self._meet()
 
     def _look(self) -> None:
         """Raises JobStopped: this worker's part is over."""
@@ -132,7 +145,7 @@ class LeasedTraining:
         leases, session = self._leases, self._session
         while True:
             self._look()
-            known = leases.floor_step
+            known = leases.floor_step if self._served.took_parameters else 0
             given = leases.next()
             self._place(leases.floor_step)
             match given.what:
@@ -153,7 +166,6 @@ class LeasedTraining:
                         callback()
                     raise JobStopped("the job was stopped")
                 case _:
-                    self._place(leases.extent.shape.first_step + leases.extent.shape.steps)
                     self._meet()
                     return None
 

@@ -31,13 +31,14 @@ class LeasedServed(Served):
         lease_step: the step that the lease is of.
         parts: pushes of the lease so far.
         staleness: of the newest push: updates that others had applied between the pull and the push.
+        took_parameters: this lease's pushes were answered with parameters.
         gives_first_state: slots that no server has begin with what is here.
     """
 
     def __init__(self, session: Session, make_client: MakeClient, now_s: Callable[[], float]) -> None:
         self.lease = self.floor = self.lease_step = self.parts = 0
         self.staleness = UNBOUNDED
-        self.gives_first_state = False
+        self.gives_first_state = self.took_parameters = False
         self._now_s = now_s
         self._ended_s: float | None = None
         self._pushing = False
@@ -78,7 +79,7 @@ class LeasedServed(Served):
     def open(self, lease: int, *, floor: int, step: int) -> None:
         """This lease comes next."""
         self.lease, self.floor, self.lease_step = lease, floor, step
-        self.parts, self.staleness = 0, UNBOUNDED
+        self.parts, self.staleness, self.took_parameters = 0, UNBOUNDED, False
 
     def push_rows(self, rows: Mapping[str, RowGrads]) -> None:
         """Have the rows of tables updated with these gradients. Blocking."""
@@ -92,6 +93,7 @@ class LeasedServed(Served):
             with self._no_leaving():
                 numbers = self._parameters.push(self._client, name, self._name)
             self._pushed(numbers)
+            self.took_parameters = True
         self._set_aside(optimizer)
 
     def _pushed(self, numbers: dict[int, int]) -> None:

@@ -63,6 +63,7 @@ class Leases:
         self._told = 0
         """The first step that the coordinator was not told of, as far as is known here."""
         self._finished: Finished | None = None
+        self._leaves = False
         self._times: list[float] = []
         self._losses: list[float | None] = []
         self._sent_s = self._shown_s = self._staleness_s = 0.0
@@ -72,7 +73,11 @@ class Leases:
         self.extent = extent
         self.floor = extent.shape.begun * extent.shape.shards
         self.floor_step = self._told = extent.shape.first_step + extent.shape.begun
-        self._finished = None
+        self._finished, self._leaves = None, False
+
+    def leave(self) -> None:
+        """The script has left the loop: the call ends, for all."""
+        self._leaves = True
 
     def finish(self, finished: Finished) -> None:
         """The lease that was given last is done; said with the next question."""
@@ -138,6 +143,7 @@ class Leases:
             stop=self._session.crew.stopping,
             released=self._released,
             known=self._told,
+            leave=self._leaves,
         )
 
     def _hear(self, given: Given) -> None:

@@ -90,6 +90,7 @@ def _finished(crew: ElasticCrew) -> WorkerFinished:
 def _failed(crew: ElasticCrew, error: BaseException, text: str) -> int:
     steps = samples = 0
     if crew.job is not None:
+        crew.job.session.leaving = True
         crew.job.flush()
         steps, samples = crew.job.session.position.step, crew.job.session.position.samples
     if isinstance(error, DivergedError):

@@ -192,6 +192,24 @@ def test_an_evaluation_gives_all_results_to_everybody_also_when_the_others_have_
     assert cluster.ledger.give("w1", late).what == "passed"
 
 
+def test_a_worker_that_leaves_the_loop_ends_it_for_all():
+    cluster = Cluster(shape(), 0)
+    for worker in ("w1", "w2"):
+        cluster.ask(worker)
+    left = msgspec.structs.replace(cluster.asked("w1"), leave=True)
+    cluster.ledger.hear("w1", left)
+    assert cluster.ledger.give("w1", left) is None, "w2 has a lease"
+    cluster.finished["w2"] = Finished(cluster.holds.pop("w2"), samples=10)
+    cluster.ledger.hear("w2", cluster.asked("w2"))
+    for worker in ("w1", "w2"):
+        given = cluster.ledger.give(worker, cluster.asked(worker))
+        assert (given.what, given.step) == ("over", 1), "the step that was begun is the last one"
+    cluster.ledger.hear("w1", Asked(shape(call=1, first_step=1), 1, ["w1", "w2"]))
+    late = cluster.asked("w2")
+    cluster.ledger.hear("w2", late)
+    assert (cluster.ledger.give("w2", late).what, cluster.ledger.give("w2", late).step) == ("over", 1)
+
+
 def test_what_is_told_twice_counts_once():
     cluster = Cluster(shape(), 0)
     cluster.finished["w1"] = Finished(cluster.ask("w1").index, samples=10, loss=2.0, staleness=3)

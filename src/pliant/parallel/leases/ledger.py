@@ -8,7 +8,9 @@ A *lease* is one shard of one step (or, of an evaluation, one shard). Rules
 4. Before a step where a checkpoint is due, and where the job is to stop, the ledger *holds*: it gives no lease of that
    step or a later one. When all before it are done the job is *quiet*: the main worker (the first member) is told, and
    the next leases are given once it says that it has what it wants.
-5. Everything may be told twice, and late. Nothing here has to be right for a push to be applied once: that is
+5. A worker that leaves the loop ends the call for all: nothing more is given, and the call is over when what was given
+   is done.
+6. Everything may be told twice, and late. Nothing here has to be right for a push to be applied once: that is
    the slots' business (:mod:`~pliant.parallel.leases.applied`). A ledger that has forgotten something gives a lease
    twice.
 
@@ -28,6 +30,8 @@ import msgspec
 UNBOUNDED = -1
 CALL = 1 << 40
 """Leases of one call at most: they are numbered over the whole job, ``call * CALL + index``."""
+CALLS = 16
+"""So many calls that are over are remembered."""
 NEWS = 256
 """So many steps whose outcome is remembered for the main worker."""
 What = Literal["work", "quiet", "stop", "over", "passed"]
@@ -80,6 +84,8 @@ class Asked(msgspec.Struct, frozen=True):
     """The main worker has what it wants of the steps before this one."""
     known: int = 0
     """Steps whose outcome the worker knows, counted over the whole job."""
+    leave: bool = False
+    """The worker has left the loop: the call is to end."""
 
 
 class StepNews(msgspec.Struct, frozen=True):
@@ -139,6 +145,10 @@ class LedgerState(msgspec.Struct):
     news: list[StepNews] = []
     staleness: dict[int, int] = {}
     results: dict[int, bytes] = {}
+    leaving: bool = False
+    """The call is to end with what was given."""
+    ends: dict[int, int] = {}
+    """Of the newest calls that are over: the step at which they ended."""
     before: tuple[int, list[bytes]] = (UNBOUNDED, [])
     """The evaluation before this call, and its results."""
 
@@ -160,6 +170,9 @@ class LeaseLedger:
         if asked.shape.call == self._shape.call:
             if asked.finished is not None:
                 self._finish(asked.finished)
+            if asked.leave:
+                state.leaving = True
+                state.held.pop(worker, None)
             if asked.stop and state.stop_at == UNBOUNDED and self._shape.kind == "steps":
                 state.stop_at = self._shape.first_step + -(-state.next // self._shape.shards)
         self._take_back()
@@ -174,6 +187,8 @@ class LeaseLedger:
             return self._given("over", worker, asked, results=results)
         if worker in state.held:
             return self._given("work", worker, asked, index=state.held[worker])
+        if state.leaving:
+            return None if state.held else self._given("over", worker, asked)
         if worker not in state.members:
             return None
         index = self._next()
@@ -200,7 +215,10 @@ class LeaseLedger:
         state = self.state
         if state.shape is not None and state.shape.kind == "evaluate":
             state.before = (state.shape.call, [state.results.get(index, b"") for index in range(state.shape.leases)])
-        state.shape = shape
+        if state.shape is not None:
+            state.ends[state.shape.call] = shape.first_step
+            state.ends = dict(sorted(state.ends.items())[-CALLS:])
+        state.shape, state.leaving = shape, False
         state.floor = state.next = shape.begun * shape.shards
         state.done, state.again, state.held, state.results, state.sums = [], [], {}, {}, {}
 
@@ -283,7 +301,8 @@ class LeaseLedger:
         """The call that the worker asks of is over."""
         call, results = self.state.before
         if asked.shape.kind == "steps" or asked.shape.call == call:
-            step = asked.shape.first_step + (asked.shape.steps if asked.shape.kind == "steps" else 0)
+            length = asked.shape.steps if asked.shape.kind == "steps" else 0
+            step = self.state.ends.get(asked.shape.call, asked.shape.first_step + length)
             return Given("over", step=step, floor=asked.shape.leases, results=results)
         return Given("passed")
 
@@ -291,11 +310,13 @@ class LeaseLedger:
         return self.state.members[:1] == [worker]
 
     def _given(self, what: What, worker: str, asked: Asked, *, index: int = 0, results: Iterable[bytes] = ()) -> Given:
-        state = self.state
+        state, step = self.state, self._step(self.state.floor)
+        if what == "over" and state.leaving:  # the step that is not whole is over as well
+            step = self._step(state.next + self._shape.shards - 1)
         return Given(
             what,
             index=index,
-            step=self._step(state.floor),
+            step=step,
             floor=state.floor,
             news=[news for news in state.news if news.step >= asked.known] if self._is_main(worker) else [],
             staleness=dict(state.staleness) if self._is_main(worker) else {},

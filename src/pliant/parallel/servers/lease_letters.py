@@ -64,6 +64,8 @@ class Keep(Letter, frozen=True):
     ticket: int
     call: int
     """Of the script, that the sender is in."""
+    step: int
+    """That the job is at, counted over the whole of it."""
     era: int = 0
 
 
@@ -73,7 +75,8 @@ class Fetch(Letter, frozen=True):
     version: int
     ticket: int
     call: int
-    """At least of this call."""
+    """At least of this call, and in it of this step."""
+    step: int = 0
     era: int = 0
 
 
@@ -120,6 +123,7 @@ class KeepToo(Letter, frozen=True):
 
     version: int
     call: int
+    step: int
     era: int
 
 

@@ -167,16 +167,17 @@ class AskWork:
 
 @dataclass
 class KeepWork:
-    """What this worker holds is to be kept for newcomers."""
+    """What this worker holds is to be kept for newcomers; the job is at ``step`` of the script's call ``call``."""
 
     call: int
+    step: int
     frames: list[Frame]
     pending: set[int] = field(default_factory=lambda: {LEDGER_SLOT})
     ticket: int = field(default_factory=lambda: next(_tickets))
 
     def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
         """See :class:`pliant.parallel.servers.client_work.Work`."""
-        say(le.Keep(version, self.ticket, self.call), self.frames)
+        say(le.Keep(version, self.ticket, self.call, self.step), self.frames)
 
     def take(self, letter: le.Letter, reader: FrameReader) -> bool:
         """See :class:`pliant.parallel.servers.client_work.Work`."""
@@ -188,16 +189,17 @@ class KeepWork:
 
 @dataclass
 class FetchWork:
-    """What the main worker gave to be kept, in the script's call ``call`` or later; no frames: there is none."""
+    """What the main worker gave to be kept, at ``step`` of the script's call ``call`` or later; no frames: nothing."""
 
     call: int
+    step: int = 0
     frames: list[memoryview] = field(default_factory=list)
     pending: set[int] = field(default_factory=lambda: {LEDGER_SLOT})
     ticket: int = field(default_factory=lambda: next(_tickets))
 
     def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
         """See :class:`pliant.parallel.servers.client_work.Work`."""
-        say(le.Fetch(version, self.ticket, self.call), ())
+        say(le.Fetch(version, self.ticket, self.call, self.step), ())
 
     def take(self, letter: le.Letter, reader: FrameReader) -> bool:
         """See :class:`pliant.parallel.servers.client_work.Work`."""

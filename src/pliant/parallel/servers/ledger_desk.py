@@ -28,6 +28,7 @@ class _Copy:
 @dataclass
 class _Kept:
     call: int
+    step: int
     frames: list[bytes] = field(default_factory=list)
 
 
@@ -69,8 +70,8 @@ class LedgerDesk:
         """The main worker's state. A newer one takes its place."""
         if not self._primary:
             return
-        if self._kept is None or letter.call >= self._kept.call:
-            self._kept = _Kept(letter.call, [bytes(frame) for frame in frames])
+        if self._kept is None or (letter.call, letter.step) >= (self._kept.call, self._kept.step):
+            self._kept = _Kept(letter.call, letter.step, [bytes(frame) for frame in frames])
             for copy in self._copies.values():
                 copy.has_kept = False
         self._holdings.mail.answer(worker, le.Kept(letter.ticket, letter.call))
@@ -80,7 +81,7 @@ class LedgerDesk:
         if not self._primary:
             return
         kept = self._kept
-        if kept is None or kept.call < letter.call:
+        if kept is None or (kept.call, kept.step) < (letter.call, letter.step):
             self._holdings.mail.answer(worker, le.Kept(letter.ticket, -1))
         else:
             self._holdings.mail.answer(worker, le.Kept(letter.ticket, kept.call), kept.frames)
@@ -98,7 +99,7 @@ class LedgerDesk:
     def keep_too(self, sender: str, letter: le.KeepToo, frames: Sequence[memoryview]) -> None:
         """As a copy: what is kept for newcomers."""
         if self._copied_from(sender):
-            self._kept = _Kept(letter.call, [bytes(frame) for frame in frames])
+            self._kept = _Kept(letter.call, letter.step, [bytes(frame) for frame in frames])
 
     def got_ledger(self, sender: str, letter: le.GotLedger) -> None:
         """As the primary: a copy has it."""
@@ -140,7 +141,7 @@ class LedgerDesk:
             self._holdings.mail.command(server, le.Ledger(version, self._sequence, era, self._ledger.state))
         if self._kept is not None and not copy.has_kept:
             copy.has_kept = True
-            letter = le.KeepToo(version, self._kept.call, era)
+            letter = le.KeepToo(version, self._kept.call, self._kept.step, era)
             self._holdings.mail.command(server, letter, self._kept.frames)
 
     def _decide(self) -> None:
