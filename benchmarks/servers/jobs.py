@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -66,8 +67,11 @@ def client_of(env: Mapping[str, str]) -> Client:
 
 
 def footprint(pids: Iterable[int | None]) -> Footprint | None:
-    """The median of each number over these processes; None without any."""
-    found = [_one(pid) for pid in pids if pid is not None]
+    """The median of each number over those of these processes that there are still; None without any."""
+    found = []
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):  # its job has ended
+            found += [] if pid is None else [_one(pid)]
     if not found:
         return None
     return Footprint(*(int(median(values)) for values in zip(*found, strict=True)))

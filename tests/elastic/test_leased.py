@@ -12,21 +12,21 @@ SAMPLES, EPOCHS, STEPS = 230, 4, 40
 LEASED = {"strategy": "parameter-server", "servers": "2:3", "staleness": "none"}
 
 
-def assert_counted_once(trace):
+def assert_counted_once(trace, *, epochs=EPOCHS):
     """On every worker that came to the end: each weight says how often its sample was learned from."""
     counts = trace.noted("counts")
     assert counts
     for one, two, rows in counts:
-        assert one == [-EPOCHS] * SAMPLES
-        assert two == [[-EPOCHS] * 3] * SAMPLES
-        assert rows == [[-EPOCHS] * 2] * SAMPLES
+        assert one == [-epochs] * SAMPLES
+        assert two == [[-epochs] * 3] * SAMPLES
+        assert rows == [[-epochs] * 2] * SAMPLES
 
 
-def assert_books(trace, *, newcomers=0):
-    """Exact means after two epochs each, and schedules that go by the steps."""
-    assert set(trace.noted("mean")) == {-EPOCHS / 2, -EPOCHS}
+def assert_books(trace, *, epochs=EPOCHS, newcomers=0):
+    """Exact means after each half of the epochs, and schedules that go by the steps."""
+    assert set(trace.noted("mean")) == {-epochs / 2, -epochs}
     rates = trace.noted("rate")
-    assert {step for step, _ in rates} == set(range(STEPS))
+    assert {step for step, _ in rates} == set(range(STEPS * epochs // EPOCHS))
     wrong = [rate for step, rate in rates if rate != 1 / (1 + step)]
     assert wrong == [1.0] * len(wrong), "not even a newcomer's rehearsal, which has a schedule of its own"
     assert len(wrong) <= newcomers
@@ -46,10 +46,24 @@ def test_each_sample_counts_once(lab, tmp_path, staleness):
     assert len(ended.report["losses"]) == STEPS
 
 
-def test_workers_and_servers_die_come_and_go_meanwhile(lab, tmp_path):
-    job = lab.run(tmp_path, "counting.py", "--delay", 0.02, workers="1:4", start=3, **LEASED)
-    job.wait_workers(3)
-    job.pass_steps(2)
+@pytest.fixture
+def begin(tmp_path):
+    """Starts a job that is slow until ``hurry`` is called with what it returns, so that it ends behind all faults."""
+
+    def run(lab, count, *, epochs=EPOCHS, **options):
+        gate = tmp_path / "hurry"
+        words = ("--epochs", epochs, "--slow-until", gate)
+        job = lab.run(tmp_path, "counting.py", *words, workers="1:4", start=count, **{**LEASED, **options})
+        job.wait_workers(count)
+        job.hurry = gate.touch
+        return job
+
+    return run
+
+
+def test_workers_and_servers_die_come_and_go_meanwhile(lab, begin):
+    job = begin(lab, 3, epochs=12)
+    job.pass_steps(1)
     job.hold("shard", "w1")  # it has gradients that no server has seen
     job.hold("between", "w2")  # one of its two optimizers has been stepped
     job.wait_held("shard", "w1")
@@ -58,17 +72,18 @@ def test_workers_and_servers_die_come_and_go_meanwhile(lab, tmp_path):
     job.wait_workers(3)
     job.kill("s1")
     job.wait_event("slots_restored")
-    job.pass_steps(2)
+    job.pass_steps(1)
     job.scale_servers(3)
     job.wait_servers(3)
     job.scale(4)
     job.wait_workers(4)
-    job.pass_steps(1)
     job.leave("w3")
     job.kill("s2")
+    job.wait_event("server_lost", count=2)
+    job.hurry()
     ended = job.end()
-    assert_counted_once(ended.trace)
-    assert_books(ended.trace, newcomers=4)
+    assert_counted_once(ended.trace, epochs=12)
+    assert_books(ended.trace, epochs=12, newcomers=4)
     assert {"worker_lost", "server_lost"} <= set(ended.kinds)
 
 
@@ -91,11 +106,12 @@ def _may_do_no_more(job):
     return len(steps) == 4 * (held + 1 + 3) - 1
 
 
-def test_stop_and_resume_in_this_mode_and_then_synchronously(own_lab, tmp_path):
-    job = own_lab.run(tmp_path, "counting.py", "--delay", 0.02, workers="1:3", start=2, **LEASED)
-    job.wait_step(6)
+def test_stop_and_resume_with_more_workers(own_lab, begin, tmp_path):
+    job = begin(own_lab, 2)
+    job.wait_step(1)
     job.stop()
     assert len(job.books().noted("learned")) < STEPS * 4
+    job.hurry()
     report = tmp_path / "resumed.json"
     done = own_lab("resume", job.name, "--workers", "3", "--no-live", "--report", report)
     assert done.returncode == 0, done.stderr
@@ -105,22 +121,20 @@ def test_stop_and_resume_in_this_mode_and_then_synchronously(own_lab, tmp_path):
     assert len(trace.noted("learned")) == STEPS * 4
 
 
-def test_all_workers_dead_goes_on_from_the_last_checkpoint(own_lab, tmp_path):
-    job = own_lab.run(
-        tmp_path, "counting.py", "--delay", 0.05, workers="1:3", start=2, checkpoint_every=3,
-        checkpoints=tmp_path / "saved", **LEASED,
-    )  # fmt: skip
-    job.wait(lambda _: (tmp_path / "saved" / "step-00000006").exists(), "the second checkpoint is written")
+def test_all_workers_dead_goes_on_from_the_last_checkpoint(own_lab, begin, tmp_path):
+    saved = tmp_path / "saved"
+    job = begin(own_lab, 2, checkpoint_every=2, checkpoints=saved)
+    job.wait(lambda _: (saved / "step-00000004").exists(), "the second checkpoint is written")
     job.kill_all()
+    job.hurry()
     ended = job.end()
     assert_counted_once(ended.trace)
     assert ended.events("job_resumed")
     assert ended.report["steps"] == STEPS
 
 
-def test_a_worker_that_hangs_with_half_a_push_and_wakes_does_no_harm(lab, tmp_path):
-    job = lab.run(tmp_path, "counting.py", "--delay", 0.02, workers="1:3", start=3, patience=2, **LEASED)
-    job.wait_workers(3)
+def test_a_worker_that_hangs_with_half_a_push_and_wakes_does_no_harm(lab, begin):
+    job = begin(lab, 3, epochs=8, patience=2)
     job.hold("between", "w2")
     job.wait_held("between", "w2")
     pid = job.worker("w2").pid
@@ -128,22 +142,21 @@ def test_a_worker_that_hangs_with_half_a_push_and_wakes_does_no_harm(lab, tmp_pa
     job.release("between", "w2")
     job.wait_event("worker_silent")
     os.kill(pid, signal.SIGCONT)
-    ended = job.end()
-    assert_counted_once(ended.trace)
-    assert "expelled_ended" in ended.kinds
+    job.wait_event("expelled_ended")
+    job.hurry()
+    assert_counted_once(job.end().trace, epochs=8)
 
 
-def test_the_coordinator_is_not_needed_for_training_to_go_on(own_lab, tmp_path):
-    job = own_lab.run(tmp_path, "counting.py", "--delay", 0.05, workers="1:3", start=2, **LEASED)
-    job.wait_step(2)
+def test_the_coordinator_is_not_needed_for_training_to_go_on(own_lab, begin):
+    job = begin(own_lab, 2, epochs=8)
     job.kill_coordinator()
     learned = len(job.books().noted("learned"))
-    wait_until(lambda: len(job.books().noted("learned")) > learned + 20, "training goes on")
+    wait_until(lambda: len(job.books().noted("learned")) > learned + 6, "training goes on")
     own_lab.up()
     job.scale(3)
     job.wait_workers(3)
-    ended = job.end()
-    assert_counted_once(ended.trace)
+    job.hurry()
+    assert_counted_once(job.end().trace, epochs=8)
 
 
 def test_one_worker_leaves_the_loop_and_all_go_on_behind_it(lab, tmp_path):

@@ -1,7 +1,8 @@
 """Scalars for TensorBoard, written when ``tensorboard`` is installed (``pip install 'pliant[tensorboard]'``).
 
-One directory per job, ``jobs/NAME/tensorboard`` in the home directory: ``train/loss`` and ``train/workers``
-over the committed steps. Everything happens in a thread of its own, the half second that importing takes included.
+One directory per job, ``jobs/NAME/tensorboard`` in the home directory: ``train/loss``, ``train/workers`` and
+``train/staleness`` over the committed steps. Everything happens in a thread of its own, the half second that importing
+takes included.
 """
 
 from __future__ import annotations
@@ -56,6 +57,9 @@ class Scalars:
             if loss is not None:
                 self.add(Scalar("train/loss", loss, step, now_s))
         self.add(Scalar("train/workers", workers, progress.step - 1, now_s))
+        staleness = progress.mean_staleness()
+        if staleness is not None:
+            self.add(Scalar("train/staleness", staleness, progress.step - 1, now_s))
 
     def close(self, timeout_s: float | None = None) -> None:
         """Write what is queued and end; waits ``timeout_s`` at most (None: does not wait)."""

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from pathlib import Path
 
 import torch
 from book import Book
@@ -40,12 +41,20 @@ class Counts(nn.Module):
         return self.one[numbers].sum() + self.two[numbers].sum() + self.rows(numbers).sum() + 0 * self.probe.sum()
 
 
+def dawdle(until):
+    """A job that is in no hurry to end before the test has done all that it wants to do to it."""
+    for _ in range(20):
+        if until is None or until.exists():
+            return
+        time.sleep(0.025)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", required=True)
     parser.add_argument("--samples", type=int, default=230)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--slow-until", type=Path, help="take half a second for each shard until this file is there")
     args = parser.parse_args()
 
     book = Book(args.out)
@@ -64,7 +73,7 @@ def main():
             for batch in step:
                 numbers = batch.tolist()
                 step.backward(model(batch))
-                time.sleep(args.delay)
+                dawdle(args.slow_until)
                 book.hold("shard")
             one.step()
             book.hold("between")
