@@ -70,7 +70,7 @@ def footprint(pids: Iterable[int | None]) -> Footprint | None:
     """The median of each number over those of these processes that there are still; None without any."""
     found = []
     for pid in pids:
-        with suppress(FileNotFoundError, ProcessLookupError):  # its job has ended
+        with suppress(FileNotFoundError, ProcessLookupError, KeyError):  # its job has ended; a zombie has no memory
             found += [] if pid is None else [_one(pid)]
     if not found:
         return None
