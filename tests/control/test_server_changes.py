@@ -37,7 +37,10 @@ def test_one_server_cannot_hold_two_copies_and_the_event_says_so():
     it = Changes()
     it.placed(["s1"], ["s1"])
     assert it.told() == [
-        ("servers_founded", "s1 holds the slots: 1 server, 1 copy of each (--copies 2 needs as many servers)")
+        (
+            "servers_founded",
+            "s1 holds the slots: 1 server, 1 copy of each (should one die, the job goes back to its last checkpoint, if it has any; --servers 2 keeps 2 copies)",
+        )
     ]
 
 

@@ -16,6 +16,7 @@ def assert_counted_once(trace, *, epochs=EPOCHS):
     """On every worker that came to the end: each weight says how often its sample was learned from."""
     counts = trace.noted("counts")
     assert counts
+    assert set(trace.noted("loops")) == {2}, "what the script does between loops was done once more on some worker"
     for one, two, rows in counts:
         assert one == [-epochs] * SAMPLES
         assert two == [[-epochs] * 3] * SAMPLES

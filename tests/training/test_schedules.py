@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR, LinearLR, OneCycleLR, SequentialLR
 
-from pliant.training.schedules import Schedules
+from pliant.training.schedules import Progress, Schedules
+from pliant.transfer.spec import decode, encode
 
 STEPS = 30
 MAKERS = {
@@ -42,7 +43,7 @@ def test_a_step_has_its_rate_whatever_was_computed_here_before(maker, seed):
     expected = rates_of_all(maker)
     dice = random.Random(seed)
     optimizer, scheduler = made(maker)
-    schedules = Schedules({"schedule": scheduler, "optimizer": optimizer}, step=-1)
+    schedules = Schedules({"schedule": scheduler, "optimizer": optimizer}, Progress())
     steps = sorted(dice.choices(range(STEPS), k=20))  # some left out, some several times
     for _ in range(5):  # and some that another worker has lost
         steps.insert(dice.randrange(5, len(steps)), dice.randrange(5))
@@ -54,7 +55,7 @@ def test_a_step_has_its_rate_whatever_was_computed_here_before(maker, seed):
 
 def test_one_that_is_stepped_elsewhere_is_left_alone():
     optimizer, scheduler = made(MAKERS["lambda"])
-    schedules = Schedules({"schedule": scheduler}, step=-1)
+    schedules = Schedules({"schedule": scheduler}, Progress())
     for epoch in range(3):
         for step in (4, 9):
             schedules.body_begins(10 * epoch + step)
@@ -70,6 +71,44 @@ def test_a_newcomer_goes_on_from_what_the_others_have_done():
     optimizer, scheduler = made(MAKERS["lambda"])
     for _ in range(12):
         body(optimizer, scheduler)  # as the main worker had it after step 11
-    schedules = Schedules({"schedule": scheduler}, step=11)
+    schedules = Schedules({"schedule": scheduler}, Progress(11))
     schedules.body_begins(20)
     assert body(optimizer, scheduler) == pytest.approx(expected[20])
+
+
+def test_a_newcomer_goes_back_to_a_step_before_it_came():
+    expected = rates_of_all(MAKERS["sequence"])
+    optimizer, scheduler = made(MAKERS["sequence"])
+    first = Schedules({"schedule": scheduler}, Progress())
+    for step in range(12):
+        first.body_begins(step)
+        body(optimizer, scheduler)
+        first.body_ends(step)
+    encoded = encode({"state": scheduler.state_dict(), "progress": first.progress.plain()})
+    there = decode(encoded.meta, encoded.tensors)
+    rate = optimizer.param_groups[0]["lr"]
+    optimizer, scheduler = made(MAKERS["sequence"])
+    scheduler.load_state_dict(there["state"])
+    optimizer.param_groups[0]["lr"] = rate
+    schedules = Schedules({"schedule": scheduler}, Progress(**there["progress"]))
+    for step in (11, 12, 3, 13, 8, 2, 20):
+        schedules.body_begins(step)
+        assert body(optimizer, scheduler) == pytest.approx(expected[step]), step
+        schedules.body_ends(step)
+
+
+def test_one_that_wants_a_metric_is_never_stepped():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    schedules = Schedules({"schedule": scheduler}, Progress())
+    for step in (3, 9):
+        schedules.body_begins(step)
+        schedules.body_ends(step)
+    assert schedules.progress.in_body == [False]
+
+
+def test_a_newcomer_knows_which_ones_the_body_steps():
+    optimizer, scheduler = made(MAKERS["lambda"])
+    schedules = Schedules({"schedule": scheduler}, Progress(5, [False]))
+    schedules.body_begins(8)
+    assert optimizer.param_groups[0]["lr"] == 0.5

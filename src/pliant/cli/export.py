@@ -131,5 +131,6 @@ def _parser() -> argparse.ArgumentParser:
     add("source", metavar="NAME|CHECKPOINT", help="name of a job, running or not, or the directory of a checkpoint")
     add("--table", metavar="TABLE", help="this one (default: all)")
     add("--format", metavar="|".join(FORMATS), help="of the files (default: what the end of --out says)")
-    add("--out", metavar="FILE|DIRECTORY", type=Path, help="of one table the file; of several the directory for them")
+    text = "of one table the file; of several, or without an ending, the directory for them"
+    add("--out", metavar="FILE|DIRECTORY", type=Path, help=text)
     return parser

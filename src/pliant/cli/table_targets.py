@@ -64,7 +64,7 @@ def _format_of(kind: str | None, out: Path | None, problems: list[str]) -> str |
 
 
 def _paths_of(tables: Sequence[str], kind: str, out: Path, problems: list[str]) -> list[Path]:
-    into_directory = out.is_dir() or len(tables) > 1
+    into_directory = out.is_dir() or len(tables) > 1 or not out.suffix
     if into_directory and out.suffix[1:] in FORMATS and not out.is_dir():
         what = f"--out {out} is one file, and there are the tables {', '.join(tables)}"
         problems.append(problem(what, "choose one with --table, or give a directory"))

@@ -137,7 +137,8 @@ class ServerChanges:
             return
         fewest = min(len(place.holders) for place in places)
         each = "1 copy" if fewest == 1 else f"{fewest} copies"
-        why = f" (--copies {copies} needs as many servers)" if fewest < copies else ""
+        lost = "should one die, the job goes back to its last checkpoint, if it has any"
+        why = f" ({lost}; --servers {copies} keeps {copies} copies)" if fewest < copies else ""
         verb = "holds" if len(serving) == 1 else "hold"
         text = f"{', '.join(serving)} {verb} the slots: {_count(len(serving))}, {each} of each{why}"
         self._log.record("servers_founded", text, step=self._progress.step)

@@ -61,6 +61,8 @@ class Job:
         self._served: Served | None = None
         self._leased: LeasedTraining | None = None
         self._live: LiveStep | None = None
+        self._unsettled: tuple[Loader, int] | None = None
+        """Loader and first epoch of the loop over ``steps`` that has not ended."""
         self._recorder: Recorder | None = None
         guard_optimizers(tracked, self._where)
 
@@ -79,6 +81,7 @@ class Job:
 
         Blocking; where parameter servers hold tables, all rows pass through this worker, in parts.
         """
+        self.settle()
         return weights_sha256(modules_in(self._tracked))
 
     def steps(self, loader: Loader, *, epochs: int | None = None, steps: int | None = None) -> Iterator[Step]:
@@ -124,11 +127,9 @@ class Job:
             live = self._live_steps if self._leased is None else self._leased_steps
             yield from live(loader, first_epoch, wanted, steps)
         finally:
-            if not self.session.leaving:
-                position = self.session.position
-                begun = position.epoch - first_epoch + (1 if position.step_of_epoch else 0)
-                self._epochs[loader] = first_epoch + begun
-                self._end_call("steps", begun)
+            self._unsettled = loader, first_epoch
+            if self._leased is None or not self._leased.left:
+                self._end_steps()
 
     def evaluate(self, loader: Loader, fn: Callable[[Any], Any]) -> Any:
         """The exact mean of ``fn`` over a data set, dealt over the workers.
@@ -329,9 +330,25 @@ class Job:
 
     # ------------------------------------------------------------ calls
 
+    def settle(self) -> None:
+        """The script goes on behind a loop that it has left, or has come to its end. Blocking."""
+        if self._leased is not None and self._leased.left:
+            self._leased.settle()
+            self._end_steps()
+
+    def _end_steps(self) -> None:
+        if self._unsettled is None or self.session.leaving:
+            return
+        (loader, first_epoch), self._unsettled = self._unsettled, None
+        position = self.session.position
+        begun = position.epoch - first_epoch + (1 if position.step_of_epoch else 0)
+        self._epochs[loader] = first_epoch + begun
+        self._end_call("steps", begun)
+
     def _begin_call(self) -> int:
         if self._live is not None or (self._leased is not None and self._leased.live is not None):
             raise UsageError("job.steps and job.evaluate cannot be called inside the body of a step")
+        self.settle()
         call, self.calls = self.calls, self.calls + 1
         return call
 

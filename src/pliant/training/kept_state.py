@@ -12,6 +12,7 @@ from pliant.parallel.servers.lease_work import FetchWork, KeepWork
 from pliant.training.leased_served import LeasedServed
 from pliant.training.loose_groups import LooseGroups, Place
 from pliant.training.position import Position
+from pliant.training.schedules import Progress
 from pliant.training.session import Session
 from pliant.transfer.capture import capture
 from pliant.wire.messages import WorkerReady
@@ -28,8 +29,8 @@ class KeptState:
     def __init__(self, session: Session, served: LeasedServed, groups: LooseGroups) -> None:
         self._session, self._served, self._groups = session, served, groups
         self._due_s = 0.0
-        self.scheduled = -1
-        """The step whose body the tracked schedulers have been through."""
+        self.schedules = Progress()
+        """How far the tracked schedulers are."""
 
     def admit(self, shape: WorkerReady) -> None:
         """Offer this worker, and wait until it holds the job's state. Blocking."""
@@ -43,12 +44,12 @@ class KeptState:
                 return
             self._groups.pause(PAUSE_S)
 
-    def keep(self, *, always: bool = False) -> None:
-        """As the main worker, now and then. Blocking while it is sent."""
+    def keep(self, *, always: bool = False, end: bool = False) -> None:
+        """As the main worker, now and then. Blocking while it is sent. ``end``: the call has ended."""
         began_s = time.monotonic()
         if not self._session.is_main or (began_s < self._due_s and not always):
             return
-        self._give()
+        self._give(end=end)
         ended_s = time.monotonic()
         self._due_s = ended_s + max(KEEP_S, (ended_s - began_s) / SHARE)
 
@@ -59,7 +60,7 @@ class KeptState:
         return found
 
     def of_the_main_worker(self, position: Position) -> Mapping[str, Any] | None:
-        """What it gives at this place of the script; None: this worker is the main one, or none gives anything.
+        """What it gives at this end of a call; None: this worker is the main one, or none gives anything.
 
         Blocking, for as long as a hung worker is borne.
         """
@@ -68,9 +69,9 @@ class KeptState:
             now = self._groups.await_place()
             self._session.rank, self._session.size = now.rank, len(now.members)
             if now.rank == 0:
-                self.keep(always=True)
+                self.keep(always=True, end=True)
                 return None
-            found = self._fetched(position.call, position.step)
+            found = self._fetched(position.call, position.step, end=True)
             if found is not None:
                 return found
             self._groups.pause(PAUSE_S)
@@ -79,7 +80,7 @@ class KeptState:
     def take_position(self, kept: Mapping[str, Any]) -> None:
         """This worker is where the main worker was."""
         self._session.position = Position.from_state(dict(kept["position"]))
-        self.scheduled = int(kept["scheduled"])
+        self.schedules = Progress(**kept["schedules"])
 
     def _found(self, place: Place) -> bool:
         """The job begins here, with what this worker's script has made, or with a checkpoint."""
@@ -88,7 +89,7 @@ class KeptState:
         if session.crew.restore:
             session.begin_from(Path(session.crew.restore))
         session.position.era = place.generation
-        self.scheduled = session.position.step - 1
+        self.schedules = Progress(session.position.step - 1)
         session.load_pending()
         self._served.gives_first_state = True
         self._served.read()
@@ -114,15 +115,15 @@ class KeptState:
         self._groups.step = self._session.position.step
         return self._groups.enter_at(place)
 
-    def _give(self) -> None:
+    def _give(self, *, end: bool = False) -> None:
         session = self._session
         with session.own_state():
             state = capture(session.tracked)
-        value = {"tracked": state, "position": session.position.as_state(), "scheduled": self.scheduled}
+        value = {"tracked": state, "position": session.position.as_state(), "schedules": self.schedules.plain()}
         frames = [bytes(frame) for frame in frames_of(value)[0]]  # a copy: it may be said again
-        self._served.client.ask(KeepWork(session.position.call, session.position.step, list(frames)))
+        self._served.client.ask(KeepWork(session.position.call, session.position.step, end, list(frames)))
 
-    def _fetched(self, call: int, step: int = 0) -> Mapping[str, Any] | None:
-        work = self._served.client.ask(FetchWork(call, step))
+    def _fetched(self, call: int, step: int = 0, *, end: bool = False) -> Mapping[str, Any] | None:
+        work = self._served.client.ask(FetchWork(call, step, end))
         found: Mapping[str, Any] | None = value_of(work.frames) if work.frames else None
         return found

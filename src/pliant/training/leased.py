@@ -25,7 +25,7 @@ from pliant.training.leases import Extent, Leases, steps_in
 from pliant.training.loose_groups import LooseGroups
 from pliant.training.passes import StepRules
 from pliant.training.publications import Publications
-from pliant.training.schedules import Schedules
+from pliant.training.schedules import Progress, Schedules
 from pliant.training.session import JobStopped, Session
 from pliant.training.step import Step
 from pliant.wire.messages import WorkerReady
@@ -49,6 +49,7 @@ class LeasedTraining:
         self._kept = KeptState(session, served, groups)
         self._schedules: Schedules | None = None
         self.live: LeaseStep | None = None
+        self._left: tuple[LeaseStep, Step] | None = None
         self._read_step = 0
         """The parameters that are here have in them all steps before this one."""
 
@@ -69,7 +70,7 @@ class LeasedTraining:
         session, position = self._session, self._session.position
         self._begin(self._extent(loader, epochs=epochs, steps=steps))
         if self._schedules is None:
-            self._schedules = Schedules(session.tracked, step=self._kept.scheduled)
+            self._schedules = Schedules(session.tracked, self._kept.schedules)
         while (lease := self._next()) is not None:
             seed_streams(loader.seed, "head", position.call, lease.step)
             self._leases.show(lease.step, [lease.shard])
@@ -82,18 +83,28 @@ class LeasedTraining:
             try:
                 yield step
             except GeneratorExit:
-                self._leave(live, step)
+                self._left = live, step
                 raise
             finally:
                 self.live = None
             self._schedules.body_ends(lease.step)
-            self._kept.scheduled = self._schedules.step
+            self._kept.schedules = self._schedules.progress
             self._leases.finish(live.finished(step))
 
-    def _leave(self, live: LeaseStep, step: Step) -> None:
-        """The script has left the loop. Blocking, until the others have done what they have."""
-        if self._session.leaving:  # for good: nobody is to wait for it
+    @property
+    def left(self) -> bool:
+        """The script has left the loop, and ``settle`` was not called yet."""
+        return self._left is not None
+
+    def settle(self) -> None:
+        """The script goes on behind a loop that it has left: end it for all.
+
+        Blocking, until the others have done what they have. Not done as the loop is left: that may be because of an
+        error in its body, which is this worker's alone.
+        """
+        if self._left is None:
             return
+        (live, step), self._left = self._left, None
         if step.passes and not live.running and self._served.parts:
             self._leases.finish(live.finished(step))
         self._leases.leave()
@@ -160,7 +171,7 @@ class LeasedTraining:
                     self._publications.at_boundary()
                     leases.released(leases.floor_step)
                 case "stop":
-                    self._served.read()
+                    self._meet()
                     session.leaving = session.stopping = True
                     for callback in session.on_stop:
                         callback()
@@ -176,7 +187,7 @@ class LeasedTraining:
         if kept is not None:
             self._session.pending(kept)
             self._session.load_pending()
-            self._kept.scheduled, self._schedules = int(kept["scheduled"]), None
+            self._kept.schedules, self._schedules = Progress(**kept["schedules"]), None
             self._served.read()
 
     def _catch_up(self, given: Given, known: int) -> None:

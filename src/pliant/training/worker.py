@@ -50,6 +50,8 @@ def run(spec: WorkerSpec) -> None:
 def _run_script(spec: WorkerSpec, crew: ElasticCrew) -> int:
     try:
         run_script(spec)
+        if crew.job is not None:
+            crew.job.settle()
     except JobStopped as stop:
         print(stop.reason, file=sys.stderr)
     except SystemExit as leave:

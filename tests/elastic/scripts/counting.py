@@ -41,6 +41,19 @@ class Counts(nn.Module):
         return self.one[numbers].sum() + self.two[numbers].sum() + self.rows(numbers).sum() + 0 * self.probe.sum()
 
 
+class Tally:
+    """Something else that is tracked."""
+
+    def __init__(self):
+        self.loops = 0
+
+    def state_dict(self):
+        return {"loops": self.loops}
+
+    def load_state_dict(self, state):
+        self.loops = state["loops"]
+
+
 def dawdle(until):
     """A job that is in no hurry to end before the test has done all that it wants to do to it."""
     for _ in range(20):
@@ -63,7 +76,8 @@ def main():
     two = torch.optim.SGD([model.two], lr=1.0)
     clock = torch.optim.SGD([model.probe], lr=1.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(clock, lambda step: 1.0 / (1 + step))
-    job = pliant.join(model=model, one=one, two=two, clock=clock, schedule=schedule)
+    tally = Tally()
+    job = pliant.join(model=model, one=one, two=two, clock=clock, schedule=schedule, tally=tally)
     loader = pliant.Loader(Numbers(args.samples), batch_size=24, shards=4, seed=3)
     everything = pliant.Loader(Numbers(args.samples), batch_size=50, shards=2, shuffle=False)
 
@@ -85,9 +99,11 @@ def main():
             for optimizer in (one, two, clock):
                 optimizer.zero_grad()
 
+        tally.loops += 1
         mean = job.evaluate(everything, lambda batch: model.one[batch].mean())
         book.write("value", "mean", mean)
 
+    book.write("value", "loops", tally.loops)
     rows = model.rows(torch.arange(args.samples)).detach()
     book.write("value", "counts", [model.one.tolist(), model.two.tolist(), rows.tolist()])
 

@@ -66,6 +66,8 @@ class Keep(Letter, frozen=True):
     """Of the script, that the sender is in."""
     step: int
     """That the job is at, counted over the whole of it."""
+    end: bool
+    """The call has ended."""
     era: int = 0
 
 
@@ -77,6 +79,8 @@ class Fetch(Letter, frozen=True):
     call: int
     """At least of this call, and in it of this step."""
     step: int = 0
+    end: bool = False
+    """As it was when this call ended, neither before nor after."""
     era: int = 0
 
 
@@ -124,6 +128,7 @@ class KeepToo(Letter, frozen=True):
     version: int
     call: int
     step: int
+    end: bool
     era: int
 
 

@@ -171,13 +171,14 @@ class KeepWork:
 
     call: int
     step: int
+    end: bool
     frames: list[Frame]
     pending: set[int] = field(default_factory=lambda: {LEDGER_SLOT})
     ticket: int = field(default_factory=lambda: next(_tickets))
 
     def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
         """See :class:`pliant.parallel.servers.client_work.Work`."""
-        say(le.Keep(version, self.ticket, self.call, self.step), self.frames)
+        say(le.Keep(version, self.ticket, self.call, self.step, self.end), self.frames)
 
     def take(self, letter: le.Letter, reader: FrameReader) -> bool:
         """See :class:`pliant.parallel.servers.client_work.Work`."""
@@ -193,13 +194,14 @@ class FetchWork:
 
     call: int
     step: int = 0
+    end: bool = False
     frames: list[memoryview] = field(default_factory=list)
     pending: set[int] = field(default_factory=lambda: {LEDGER_SLOT})
     ticket: int = field(default_factory=lambda: next(_tickets))
 
     def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
         """See :class:`pliant.parallel.servers.client_work.Work`."""
-        say(le.Fetch(version, self.ticket, self.call, self.step), ())
+        say(le.Fetch(version, self.ticket, self.call, self.step, self.end), ())
 
     def take(self, letter: le.Letter, reader: FrameReader) -> bool:
         """See :class:`pliant.parallel.servers.client_work.Work`."""

@@ -15,6 +15,9 @@ from pliant.parallel.servers import letters as le
 from pliant.parallel.servers.holdings import Holdings
 from pliant.parallel.servers.lease_letters import LEDGER_SLOT
 
+ENDS = 2
+"""So many calls that have ended are remembered as they were then: a slow worker may come to the end of one late."""
+
 
 @dataclass
 class _Copy:
@@ -22,14 +25,21 @@ class _Copy:
 
     sent: int = -1
     got: int = -1
-    has_kept: bool = False
+    has: set[tuple[int, int, bool]] = field(default_factory=set)
+    """What of all that is kept."""
 
 
 @dataclass
 class _Kept:
     call: int
     step: int
+    end: bool
     frames: list[bytes] = field(default_factory=list)
+
+    @property
+    def name(self) -> tuple[int, int, bool]:
+        """Of no other."""
+        return self.call, self.step, self.end
 
 
 class LedgerDesk:
@@ -49,6 +59,9 @@ class LedgerDesk:
         self._ledger = LeaseLedger()
         self._sequence = 0
         self._kept: _Kept | None = None
+        """The newest."""
+        self._ends: dict[int, _Kept] = {}
+        """As it was when calls ended, of the newest ones."""
         self._waiting: dict[str, tuple[int, Asked]] = {}
         """Ticket and wish of each worker without an answer."""
         self._answers: list[tuple[int, str, int, Given]] = []
@@ -70,17 +83,14 @@ class LedgerDesk:
         """The main worker's state. A newer one takes its place."""
         if not self._primary:
             return
-        if self._kept is None or (letter.call, letter.step) >= (self._kept.call, self._kept.step):
-            self._kept = _Kept(letter.call, letter.step, [bytes(frame) for frame in frames])
-            for copy in self._copies.values():
-                copy.has_kept = False
+        self._take(_Kept(letter.call, letter.step, letter.end, [bytes(frame) for frame in frames]))
         self._holdings.mail.answer(worker, le.Kept(letter.ticket, letter.call))
 
     def fetch(self, worker: str, letter: le.Fetch) -> None:
         """A newcomer wants it."""
         if not self._primary:
             return
-        kept = self._kept
+        kept = self._ends.get(letter.call) if letter.end else self._kept
         if kept is None or (kept.call, kept.step) < (letter.call, letter.step):
             self._holdings.mail.answer(worker, le.Kept(letter.ticket, -1))
         else:
@@ -99,7 +109,7 @@ class LedgerDesk:
     def keep_too(self, sender: str, letter: le.KeepToo, frames: Sequence[memoryview]) -> None:
         """As a copy: what is kept for newcomers."""
         if self._copied_from(sender):
-            self._kept = _Kept(letter.call, letter.step, [bytes(frame) for frame in frames])
+            self._take(_Kept(letter.call, letter.step, letter.end, [bytes(frame) for frame in frames]))
 
     def got_ledger(self, sender: str, letter: le.GotLedger) -> None:
         """As the primary: a copy has it."""
@@ -139,10 +149,18 @@ class LedgerDesk:
         if copy.sent < self._sequence:
             copy.sent = self._sequence
             self._holdings.mail.command(server, le.Ledger(version, self._sequence, era, self._ledger.state))
-        if self._kept is not None and not copy.has_kept:
-            copy.has_kept = True
-            letter = le.KeepToo(version, self._kept.call, self._kept.step, era)
-            self._holdings.mail.command(server, letter, self._kept.frames)
+        here = {kept.name: kept for kept in (*self._ends.values(), self._kept) if kept is not None}
+        for name, kept in here.items():
+            if name not in copy.has:
+                self._holdings.mail.command(server, le.KeepToo(version, *name, era), kept.frames)
+        copy.has = set(here)
+
+    def _take(self, kept: _Kept) -> None:
+        if self._kept is None or (kept.call, kept.step) >= (self._kept.call, self._kept.step):
+            self._kept = kept
+        if kept.end:
+            self._ends[kept.call] = kept
+            self._ends = dict(sorted(self._ends.items())[-ENDS:])
 
     def _decide(self) -> None:
         """Answer all who can be answered by now."""
