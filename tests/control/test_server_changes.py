@@ -39,7 +39,8 @@ def test_one_server_cannot_hold_two_copies_and_the_event_says_so():
     assert it.told() == [
         (
             "servers_founded",
-            "s1 holds the slots: 1 server, 1 copy of each (should one die, the job goes back to its last checkpoint, if it has any; --servers 2 keeps 2 copies)",
+            "s1 holds the slots: 1 server, 1 copy of each (should one die, the job goes back to its last checkpoint, "
+            "if it has any; --servers 2 keeps 2 copies)",
         )
     ]
 
