@@ -168,3 +168,10 @@ def test_one_worker_leaves_the_loop_and_all_go_on_behind_it(lab, tmp_path):
     assert all(reached > enough for (reached, _), enough in zip(sorted(after), [5, 5, 5, 23, 23, 23], strict=True))
     assert len(set(ended.trace.noted("weights"))) == 1
     assert {epoch for epoch, number in ended.trace.noted("learned") if number > min(after)[0]} == {1}, "a new epoch"
+
+
+def test_an_error_in_one_workers_body_ends_nobody_elses_loop(lab, tmp_path):
+    job = lab.run(tmp_path, "leaving.py", "--raises", "w2", workers="3:3", start=3, **LEASED)
+    ended = job.end(exit_code=3)
+    assert "on purpose" in ended.error + ended.out
+    assert not ended.trace.noted("after"), "the others took it for the end of the loop"

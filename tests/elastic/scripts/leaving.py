@@ -16,6 +16,7 @@ ENOUGH = (5, 23)
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", required=True)
+    parser.add_argument("--raises", help="this worker fails in the body of the loop")
     args = parser.parse_args()
 
     torch.manual_seed(0)
@@ -33,6 +34,8 @@ def main():
             optimizer.step()
             optimizer.zero_grad()
             book.write("value", "learned", [step.epoch, step.number])
+            if args.raises == book.worker:
+                raise RuntimeError("on purpose")
             if step.number >= enough:
                 break
         loss = job.evaluate(loader, lambda batch: nn.functional.cross_entropy(model(batch[0]), batch[1]))
