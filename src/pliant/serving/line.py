@@ -78,7 +78,9 @@ class Line:
         self._flights: dict[int, Flight] = {}
         """By replica."""
         self._ids, self._batches = itertools.count(1), itertools.count(1)
-        self._look_at: asyncio.TimerHandle | None = None
+        self._look_at: asyncio.Handle | None = None
+        self._look_s = 0.0
+        """When that is. uvloop gives a handle that cannot tell, if it is in less than half a millisecond."""
         self._watching: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self.loaded = asyncio.Event()
@@ -307,14 +309,14 @@ class Line:
         if self.state.stopping or self.state.broken:
             return
         delay_s = self._scaler.next_look_s(now_s, self.sight())
-        loop = asyncio.get_running_loop()
         if delay_s is None:
             return
         if self._look_at is not None:
-            if self._look_at.when() <= loop.time() + delay_s:
+            if self._look_s <= now_s + delay_s:
                 return
             self._look_at.cancel()
-        self._look_at = loop.call_later(delay_s, self._look)
+        self._look_s = now_s + delay_s
+        self._look_at = asyncio.get_running_loop().call_later(delay_s, self._look)
 
     def _look(self) -> None:
         self._look_at = None
