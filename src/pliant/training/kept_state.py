@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pliant.parallel.servers.frames import frames_of, value_of
+from pliant.parallel.servers.frames import Frame, frames_of, value_of
 from pliant.parallel.servers.lease_work import FetchWork, KeepWork
 from pliant.training.leased_served import LeasedServed
 from pliant.training.loose_groups import LooseGroups, Place
@@ -67,7 +67,7 @@ class KeptState:
         until_s = time.monotonic() + self._groups.timeouts.patience_s
         while time.monotonic() < until_s:
             now = self._groups.await_place()
-            self._session.rank, self._session.size = now.rank, len(now.members)
+            self._session.stand(now.rank, len(now.members))
             if now.rank == 0:
                 self.keep(always=True, end=True)
                 return None
@@ -85,7 +85,7 @@ class KeptState:
     def _found(self, place: Place) -> bool:
         """The job begins here, with what this worker's script has made, or with a checkpoint."""
         session = self._session
-        session.rank, session.size = place.rank, len(place.members)
+        session.stand(place.rank, len(place.members))
         if session.crew.restore:
             session.begin_from(Path(session.crew.restore))
         session.position.era = place.generation
@@ -106,7 +106,7 @@ class KeptState:
         position = Position.from_state(dict(kept["position"]))
         if place.kind == "founding" and position.era != place.generation:
             return False
-        self._session.rank, self._session.size = place.rank, len(place.members)
+        self._session.stand(place.rank, len(place.members))
         self._session.pending(kept)
         self.take_position(kept)
         return self._enter(place)
@@ -120,8 +120,8 @@ class KeptState:
         with session.own_state():
             state = capture(session.tracked)
         value = {"tracked": state, "position": session.position.as_state(), "schedules": self.schedules.plain()}
-        frames = [bytes(frame) for frame in frames_of(value)[0]]  # a copy: it may be said again
-        self._served.client.ask(KeepWork(session.position.call, session.position.step, end, list(frames)))
+        frames: list[Frame] = [bytes(frame) for frame in frames_of(value)[0]]  # a copy: it may be said again
+        self._served.client.ask(KeepWork(session.position.call, session.position.step, end, frames))
 
     def _fetched(self, call: int, step: int = 0, *, end: bool = False) -> Mapping[str, Any] | None:
         work = self._served.client.ask(FetchWork(call, step, end))

@@ -15,7 +15,7 @@ from typing import Any
 from pliant.data.base import Source
 from pliant.data.loader import Loader
 from pliant.data.streams import seed_streams
-from pliant.parallel.leases.ledger import UNBOUNDED, CallShape, Finished, Given
+from pliant.parallel.leases.ledger import CallShape, Finished, Given
 from pliant.training.checkpoints import Checkpoints
 from pliant.training.evaluate import Evaluation
 from pliant.training.kept_state import KeptState
@@ -28,7 +28,7 @@ from pliant.training.publications import Publications
 from pliant.training.schedules import Progress, Schedules
 from pliant.training.session import JobStopped, Session
 from pliant.training.step import Step
-from pliant.wire.messages import WorkerReady
+from pliant.wire.messages import UNBOUNDED, WorkerReady
 
 
 class LeasedTraining:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import torch
 
-from pliant.parallel.leases.ledger import UNBOUNDED
 from pliant.parallel.servers.client import ServersClient
 from pliant.parallel.servers.client_work import ANY
 from pliant.parallel.servers.frames import Frame
@@ -16,6 +15,7 @@ from pliant.parallel.tables.embedding import Embedding
 from pliant.parallel.tables.merge import RowGrads
 from pliant.training.served import MakeClient, Served
 from pliant.training.session import JobStopped, Session
+from pliant.wire.messages import UNBOUNDED
 from pliant.wire.server_messages import SLOTS
 
 GRACE_S = 2.0

@@ -106,7 +106,7 @@ class Leases:
         """Where is this worker now?"""
         place = self._groups.place
         if place is not None:
-            self._session.rank, self._session.size = place.rank, len(place.members)
+            self._session.stand(place.rank, len(place.members))
         self._groups.step = self.floor_step
 
     def show(self, step: int, shards: list[int], state: str = "training") -> None:

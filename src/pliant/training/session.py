@@ -109,6 +109,10 @@ class Session:
         workers = self.crew.workers
         return workers[rank] if rank < len(workers) else f"rank {rank}"
 
+    def stand(self, rank: int, size: int) -> None:
+        """In the generation in use."""
+        self.rank, self.size = rank, size
+
     def usable_group(self) -> Group | None:
         """The current group; None if it was interrupted."""
         try:
@@ -245,7 +249,7 @@ class Session:
         except ConnectionLostError as error:
             self.crew.broke(group, error)
             return None
-        self.rank, self.size = group.rank, group.size
+        self.stand(group.rank, group.size)
         if synced.state is not None:
             self._pending = cast(Mapping[str, Any], decode(synced.state.meta, synced.state.tensors))
             self.position = Position.from_state(self._pending["position"])

@@ -6,8 +6,8 @@ import pytest
 from lease_cluster import MOST_LEASES, LeaseCluster, PushesBrokenError, applied, counts
 
 from pliant.parallel.leases.applied import AppliedLeases
-from pliant.parallel.leases.ledger import UNBOUNDED
 from pliant.parallel.servers.replica_state import ReplicaState
+from pliant.wire.messages import UNBOUNDED
 from pliant.wire.server_messages import SLOTS
 
 

@@ -27,7 +27,8 @@ from typing import Literal
 
 import msgspec
 
-UNBOUNDED = -1
+from pliant.wire.messages import UNBOUNDED
+
 CALL = 1 << 40
 """Leases of one call at most: they are numbered over the whole job, ``call * CALL + index``."""
 CALLS = 16
@@ -183,8 +184,7 @@ class LeaseLedger:
         if asked.shape.call != shape.call:
             return self._earlier(asked)
         if state.floor >= shape.leases:
-            results = [state.results.get(index, b"") for index in range(shape.leases)] if state.results else []
-            return self._given("over", worker, asked, results=results)
+            return self._given("over", worker, asked, results=self._results() if state.results else [])
         if worker in state.held:
             return self._given("work", worker, asked, index=state.held[worker])
         if state.leaving:
@@ -210,11 +210,15 @@ class LeaseLedger:
         assert self.state.shape is not None
         return self.state.shape
 
+    def _results(self) -> list[bytes]:
+        """Of an evaluation, by shard."""
+        return [self.state.results.get(index, b"") for index in range(self._shape.leases)]
+
     def _begin(self, shape: CallShape) -> None:
         """Whoever asks for a call knows that the one before it is over."""
         state = self.state
         if state.shape is not None and state.shape.kind == "evaluate":
-            state.before = (state.shape.call, [state.results.get(index, b"") for index in range(state.shape.leases)])
+            state.before = (state.shape.call, self._results())
         if state.shape is not None:
             state.ends[state.shape.call] = shape.first_step
             state.ends = dict(sorted(state.ends.items())[-CALLS:])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
+import msgspec
 import torch
 
 from pliant.parallel.layout import as_bytes
@@ -73,6 +74,20 @@ class PushName:
     floor: int
     step: int
 
+    def letter(self, slots: list[int], *, version: int, ticket: int) -> le.Push:
+        """The header of its push to these slots, as one of rows."""
+        return le.Push(
+            version=version,
+            ticket=ticket,
+            lease=self.lease,
+            part=self.part,
+            floor=self.floor,
+            step=self.step,
+            optimizer="",
+            present=b"",
+            runs=le.runs_of(slots),
+        )
+
 
 @dataclass
 class PushWork(ReadWork):
@@ -88,16 +103,10 @@ class PushWork(ReadWork):
     def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
         """See :class:`pliant.parallel.servers.client_work.Work`."""
         gradients = [as_bytes(part) for slot in slots for part in self.ranges.cut(slot, self.gradients)]
-        letter = le.Push(
-            version=version,
-            ticket=self.ticket,
-            lease=self.name.lease,
-            part=self.name.part,
-            floor=self.name.floor,
-            step=self.name.step,
+        letter = msgspec.structs.replace(
+            self.name.letter(slots, version=version, ticket=self.ticket),
             optimizer=self.optimizer,
             present=self.present,
-            runs=le.runs_of(slots),
             option_tensors=len(self.option_frames) - 1,
         )
         say(letter, [*self.option_frames, *gradients])
@@ -120,18 +129,7 @@ class RowPushWork:
         for rows in self.rows.values():
             inside = in_slots(rows.ids, slots)
             frames += row_frames(RowGrads(rows.ids[inside], rows.grads[inside]))
-        letter = le.Push(
-            version=version,
-            ticket=self.ticket,
-            lease=self.name.lease,
-            part=self.name.part,
-            floor=self.name.floor,
-            step=self.name.step,
-            optimizer="",
-            present=b"",
-            runs=le.runs_of(slots),
-        )
-        say(letter, frames)
+        say(self.name.letter(slots, version=version, ticket=self.ticket), frames)
 
     def take(self, letter: le.Letter, reader: FrameReader) -> bool:
         """See :class:`pliant.parallel.servers.client_work.Work`."""
