@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,3 +112,22 @@ def test_a_node_outside_the_tree_has_no_sibling():
 
 def test_nobody_holds_nothing():
     assert maximal_subtrees([], 8) == []
+
+
+def test_what_was_added_up_is_let_go_of_at_once():
+    """Without waiting for Python to look for cycles: the partial sums of a pass are as large as the model."""
+
+    class Sum:
+        def __add__(self, other):
+            return Sum()
+
+    parts = {(start, start + 1): Sum() for start in range(5)}
+    gone = [weakref.ref(part) for part in parts.values()]
+    gc.disable()
+    try:
+        fold(parts, 5, lambda left, right: left + right)
+        maximal_subtrees([0, 1, 3], 5)
+        del parts
+        assert [ref() for ref in gone] == [None] * 5
+    finally:
+        gc.enable()

@@ -35,7 +35,12 @@ def test_servers_and_workers_are_killed_and_come(lab, tmp_path, reference):
     job.kill("s1")
     job.release("shard", "w1")
     job.wait_event("slots_restored")
+    for worker in ("w1", "w2"):  # both in one pass: whoever is not in it does not know what the other had begun
+        job.hold("shard", worker)
+    for worker in ("w1", "w2"):
+        job.wait_held("shard", worker)
     job.kill("w2")
+    job.release("shard", "w1")
     job.scale_servers(3)
     job.wait_servers(3)
     job.pass_steps(2)

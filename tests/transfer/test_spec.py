@@ -1,5 +1,7 @@
 import contextlib
+import gc
 import struct
+import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
 from enum import IntEnum
 
@@ -336,3 +338,17 @@ def survive(meta, tensors):
     with contextlib.suppress(ProtocolError):
         tensor_specs(meta)
         decode(meta, tensors)
+
+
+def test_a_value_that_was_read_is_let_go_of_at_once():
+    """Without waiting for Python to look for cycles: it may be as large as memory allows."""
+    encoded = encode({"a": [torch.ones(3)], "b": (torch.zeros(2), np.arange(3))})
+    gc.disable()
+    try:
+        tensors = [tensor.clone() for tensor in encoded.tensors]
+        gone = [weakref.ref(tensor) for tensor in tensors]
+        decode(encoded.meta, tensors)
+        del tensors
+        assert [ref() for ref in gone] == [None] * 3
+    finally:
+        gc.enable()

@@ -28,16 +28,8 @@ def maximal_subtrees(held: Collection[int], shards: int) -> list[Node]:
     wanted = frozenset(held)
     found: list[Node] = []
 
-    def visit(node: Node) -> None:
-        inside = sum(1 for shard in range(*node) if shard in wanted)
-        if inside == node[1] - node[0]:
-            found.append(node)
-        elif inside:
-            for child in split(node):
-                visit(child)
-
     if wanted:
-        visit((0, shards))
+        _visit((0, shards), wanted, found)
     return found
 
 
@@ -61,14 +53,27 @@ def fold(partials: Mapping[Node, T], shards: int, add: Callable[[T, T], T]) -> T
     Raises:
         KeyError: a shard is covered by none of ``partials``.
     """
+    return _value((0, shards), partials, add)
 
-    def value(node: Node) -> T:
-        found = partials.get(node)
-        if found is not None:
-            return found
-        if node[1] - node[0] < 2:
-            raise KeyError(node[0])
-        left, right = split(node)
-        return add(value(left), value(right))
 
-    return value((0, shards))
+# Not within the functions above: a function that calls itself by a name around it is a cycle, which would hold what it
+# has seen until Python looks for such.
+
+
+def _visit(node: Node, wanted: Collection[int], found: list[Node]) -> None:
+    inside = sum(1 for shard in range(*node) if shard in wanted)
+    if inside == node[1] - node[0]:
+        found.append(node)
+    elif inside:
+        for child in split(node):
+            _visit(child, wanted, found)
+
+
+def _value(node: Node, partials: Mapping[Node, T], add: Callable[[T, T], T]) -> T:
+    found = partials.get(node)
+    if found is not None:
+        return found
+    if node[1] - node[0] < 2:
+        raise KeyError(node[0])
+    left, right = split(node)
+    return add(_value(left, partials, add), _value(right, partials, add))

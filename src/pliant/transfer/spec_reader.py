@@ -24,26 +24,6 @@ class Reader:
         self._depth = 0
         self._parameters: dict[int, torch.nn.Parameter] = {}
         self._arrays: dict[int, np.ndarray[Any, Any]] = {}
-        self._readers: dict[str, Callable[[list[Any]], Any]] = {
-            "int": self._int,
-            "str": self._str,
-            "complex": self._complex,
-            "dtype": self._dtype,
-            "device": self._device,
-            "list": self._values,
-            "tuple": lambda rest: tuple(self._values(rest)),
-            "size": lambda rest: torch.Size(self._values(rest)),
-            "dict": lambda rest: dict(self._pairs(rest)),
-            "odict": lambda rest: OrderedDict(self._pairs(rest)),
-            "counter": lambda rest: Counter(dict(self._pairs(rest))),
-            "set": lambda rest: set(self._values(rest)),
-            "frozenset": lambda rest: frozenset(self._values(rest)),
-            "deque": self._deque,
-            "tensor": self._tensor,
-            "parameter": self._parameter,
-            "array": self._array,
-            "scalar": self._scalar,
-        }
 
     def value(self, node: Any) -> Any:
         """The value of a node."""
@@ -51,14 +31,14 @@ class Reader:
             return node
         if type(node) is not list or not node or type(node[0]) is not str:
             raise ValueError(f"a {type(node).__name__} where a node was expected")
-        reader = self._readers.get(node[0])
-        if reader is None:
+        read = _READERS.get(node[0])
+        if read is None:
             raise ValueError(f"unknown tag {node[0]!r}")
         if self._depth > MAX_DEPTH:
             raise ValueError(f"more than {MAX_DEPTH} containers deep")
         self._depth += 1
         try:
-            return reader(node[1:])
+            return read(self, node[1:])
         finally:
             self._depth -= 1
 
@@ -139,6 +119,29 @@ class Reader:
         if type(number) is not int or not 0 <= number < len(self._tensors):
             raise ValueError(f"no tensor {number!r}")
         return self._tensors[number]
+
+
+# Not an attribute of a reader: that would be a cycle, and hold the tensors until Python looks for such.
+_READERS: dict[str, Callable[[Reader, list[Any]], Any]] = {
+    "int": Reader._int,
+    "str": Reader._str,
+    "complex": Reader._complex,
+    "dtype": Reader._dtype,
+    "device": Reader._device,
+    "list": Reader._values,
+    "tuple": lambda reader, rest: tuple(reader._values(rest)),
+    "size": lambda reader, rest: torch.Size(reader._values(rest)),
+    "dict": lambda reader, rest: dict(reader._pairs(rest)),
+    "odict": lambda reader, rest: OrderedDict(reader._pairs(rest)),
+    "counter": lambda reader, rest: Counter(dict(reader._pairs(rest))),
+    "set": lambda reader, rest: set(reader._values(rest)),
+    "frozenset": lambda reader, rest: frozenset(reader._values(rest)),
+    "deque": Reader._deque,
+    "tensor": Reader._tensor,
+    "parameter": Reader._parameter,
+    "array": Reader._array,
+    "scalar": Reader._scalar,
+}
 
 
 def _build(dtype: np.dtype[Any], shape: list[int], raw: bytes) -> np.ndarray[Any, Any]:
