@@ -19,7 +19,7 @@ from pliant.config import Home, home_dir
 from pliant.dashboard.status_text import table as in_columns
 from pliant.errors import ConfigError, CoordinatorError
 from pliant.transfer.checkpoint_manifest import MANIFEST, Manifest, check_checkpoint, choose_checkpoint
-from pliant.transfer.table_files import import_pyarrow, read_stored_table, write_parquet_table, write_safetensors_table
+from pliant.transfer.table_files import import_pyarrow, map_stored_table, write_parquet_table, write_safetensors_table
 
 _EXAMPLE = """
 pliant export train
@@ -101,7 +101,7 @@ def _export(checkpoint: Path, manifest: Manifest, target: Target) -> ExportedTab
     )
     if target.path is None:
         return exported
-    columns = read_stored_table(checkpoint, manifest, target.table)
+    columns = map_stored_table(checkpoint, manifest, target.table)
     partial = target.path.with_name(f".{target.path.name}-{secrets.token_hex(4)}")
     try:
         target.path.parent.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,7 @@ class Checkpoints:
             return take_snapshot(
                 session.tracked, session.position.as_state(), job=self._crew.job_name, staging=self._staging
             )
-        except (StateError, MemoryError, RuntimeError) as error:
+        except (StateError, OSError, MemoryError, RuntimeError) as error:
             self._failed(session.position.step, error)
             return None
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, Protocol
 
 import torch
@@ -71,14 +73,16 @@ class Served:
         work = PullWork(table, ids, dim=dim, number=max(0, self._number), step=self.step)
         return self._client.ask(work).rows
 
+    @property
+    def among_workers(self) -> bool:
+        """See :class:`pliant.parallel.tables.embedding.RowSource`."""
+        return self._internal
+
     def state(self, table: str) -> dict[str, torch.Tensor] | None:
-        """All of a table, for a checkpoint. Blocking."""
+        """All of a table, for a checkpoint, on whose disk it lies. Blocking."""
         if not self._elsewhere:
             return None
-        self._parameters.bring_state(self._client, self._number)
-        found = self._parameters.tables[table].all_rows()
-        self._parameters.drop_state()
-        return found
+        return self._parameters.rows(self._client, self._number, table, self._directory)
 
     def row_digests(self, table: str) -> list[bytes] | None:
         """Of each slot of a table, for the hash of the weights. Blocking; the rows come in parts."""
@@ -152,7 +156,7 @@ class Served:
 
     def _before_state(self, _: torch.optim.Optimizer) -> None:
         if self._elsewhere:
-            self._parameters.bring_state(self._client, self._number)
+            self._parameters.bring_state(self._client, self._number, self._directory)
 
     def _after_state(self, *_: Any) -> None:
         if self._elsewhere:
@@ -161,6 +165,11 @@ class Served:
     def _check(self) -> None:
         """See :class:`pliant.parallel.servers.client.ServersClient`."""
         self._session.check_end()
+
+    @property
+    def _directory(self) -> Path:
+        """For what is larger than memory."""
+        return Path(self._session.crew.rules.checkpoints or gettempdir())
 
     @property
     def _number(self) -> int:

@@ -47,6 +47,10 @@ class StoredTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An embedding table."""
 
     spec: TableSpec
+    model: str
+    """Name of the tracked module that it is in."""
+    prefix: str
+    """Its place in there."""
     columns: dict[str, int]
     """By name (``ids``, ``rows``, ...): the number of its tensor in :attr:`Manifest.tensors`."""
 

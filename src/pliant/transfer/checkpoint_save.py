@@ -91,12 +91,19 @@ class Staging:
 def take_snapshot(tracked: Mapping[str, Any], position: dict[str, Any], *, job: str, staging: Staging) -> Snapshot:
     """Copy the state of everything tracked. Blocking, for as long as copying memory takes.
 
+    Tables are not copied again: what their modules give is a copy, and may lie in files (:mod:`pliant.transfer.spool`).
+
     Raises:
         StateError: a state cannot be read or stored.
+        OSError: there is no room on the disk for tables' rows.
     """
     encoded, paths = encode_with_paths(capture(tracked))
     layout = plan_layout(tracked, paths)
-    return Snapshot(job, encoded.meta, staging.copy(encoded.tensors), layout, position)
+    columns = {number for table in layout.tables for number in table.columns.values()}
+    rest = [number for number in range(len(encoded.tensors)) if number not in columns]
+    data = dict(zip(rest, staging.copy([encoded.tensors[number] for number in rest]), strict=True))
+    data |= {number: bytes_of(encoded.tensors[number]) for number in columns}
+    return Snapshot(job, encoded.meta, [data[number] for number in range(len(data))], layout, position)
 
 
 def write_checkpoint(directory: Path, snapshot: Snapshot, *, keep: int) -> tuple[Path, int]:
@@ -131,7 +138,7 @@ def _write_files(directory: Path, snapshot: Snapshot) -> None:
     names = [str(spec.dtype).removeprefix("torch.") for spec in specs]
     sums: dict[str, str] = {}
     for file, keys in snapshot.layout.files.items():
-        entries = [Entry(key, names[n], specs[n].shape, snapshot.data[n]) for key, n in keys]
+        entries = [Entry(key, names[n], specs[n].shape, len(snapshot.data[n]), [snapshot.data[n]]) for key, n in keys]
         sums[file] = write_safetensors(directory / file, entries)
     structure = msgspec.msgpack.encode(Structure(snapshot.meta, snapshot.position))
     sums[STRUCTURE] = write_file(directory / STRUCTURE, [structure])
@@ -161,7 +168,10 @@ def _manifest(snapshot: Snapshot, tensors: list[StoredTensor], sizes: dict[str, 
         models=snapshot.layout.models,
         tensors=tensors,
         files=sizes,
-        tables={table.spec.name: StoredTable(table.spec, table.columns) for table in snapshot.layout.tables},
+        tables={
+            table.spec.name: StoredTable(table.spec, table.model, table.prefix, table.columns)
+            for table in snapshot.layout.tables
+        },
     )
 
 

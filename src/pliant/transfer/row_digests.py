@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pliant.transfer.row_slots import slot_of
+from pliant.transfer.row_slots import SlotOrder
 from pliant.wire.server_messages import SLOTS
 
 
@@ -20,12 +20,10 @@ def digest_rows(ids: NDArray[np.int64], rows: NDArray[np.float32]) -> bytes:
 
 
 def digest_table(ids: NDArray[np.int64], rows: NDArray[np.float32]) -> list[bytes]:
-    """:func:`digest_rows` of each slot of a whole table, whose ids rise. Copies the rows of a slot at a time."""
-    slots = slot_of(ids)
-    order = np.argsort(slots, kind="stable")  # within a slot they rise still
-    ends = np.searchsorted(slots[order], np.arange(SLOTS + 1))
-    parts = [order[ends[slot] : ends[slot + 1]] for slot in range(SLOTS)]
-    return [digest_rows(ids.take(part), rows.take(part, axis=0)) for part in parts]
+    """:func:`digest_rows` of each slot of a whole table. Blocking; if it is in a file, it is read a slot at a time."""
+    order = SlotOrder(ids)
+    inside = [order.of(slot) for slot in range(SLOTS)]
+    return [digest_rows(ids[each], rows[each]) for each in inside]
 
 
 def _raw(array: NDArray[Any]) -> memoryview:

@@ -4,6 +4,9 @@ Safetensors: all that is held of a table, under the names of :mod:`pliant.parall
 the file for each row of the table, with the columns ``id`` (int64), ``row`` (a list of ``dim`` float32), ``touched``
 (int64), and one list for each state of the optimizer, ``state.NAME``. Ids that were counted and have no row yet are not
 in it.
+
+A part of a table is in memory at a time, the rest in the checkpoint's files. Rows come in the order in which the
+checkpoint has them: by slot (:mod:`pliant.transfer.row_slots`), then by rising ids.
 """
 
 from __future__ import annotations
@@ -15,36 +18,36 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from pliant.errors import CheckpointError, ConfigError
 from pliant.transfer.checkpoint_manifest import Manifest
-from pliant.transfer.safetensors_file import Entry, write_safetensors
+from pliant.transfer.safetensors_file import Entry, map_safetensors, write_safetensors
 from pliant.wire.tables import PENDING
 
 Columns = Mapping[str, NDArray[Any]]
-
+"""By name, each with one entry for a row."""
 PARQUET_NAMES = {"ids": "id", "rows": "row"}
 """Of what is named in the singular in a table of rows."""
-_ROWS_PER_GROUP = 1 << 17
+_ROWS_AT_A_TIME = 1 << 17
 
 
-def read_stored_table(checkpoint: Path, manifest: Manifest, table: str) -> dict[str, NDArray[Any]]:
-    """All that a checkpoint, whose manifest this is, has of a table. Blocking; checksums are not looked at.
+def map_stored_table(checkpoint: Path, manifest: Manifest, table: str) -> Columns:
+    """All that a checkpoint, whose manifest this is, has of a table, still in its files. Checksums are not looked at.
 
     Raises:
         CheckpointError: It cannot be read.
     """
     found: dict[str, NDArray[Any]] = {}
-    try:
-        for column, number in manifest.tables[table].columns.items():
-            stored = manifest.tensors[number]
-            with safe_open(checkpoint / stored.file, framework="np") as opened:
-                found[column] = opened.get_tensor(stored.key)
-    except (OSError, LookupError, SafetensorError) as error:
-        raise CheckpointError(
-            f"table {table} of {checkpoint} cannot be read: {type(error).__name__}: {error}"
-        ) from error
+    for name, number in manifest.tables[table].columns.items():
+        stored = manifest.tensors[number]
+        path = checkpoint / stored.file
+        try:
+            data = map_safetensors(path)[stored.key]
+            found[name] = np.frombuffer(data, np.dtype(stored.dtype)).reshape(stored.shape)
+        except (OSError, LookupError, ValueError) as error:
+            raise CheckpointError(
+                f"table {table} cannot be read from {path}: {type(error).__name__}: {error}"
+            ) from error
     return found
 
 
@@ -56,7 +59,7 @@ def write_safetensors_table(path: Path, columns: Columns) -> str:
     Raises:
         OSError: Disk full and the like; ``FileExistsError`` if there is such a file.
     """
-    return write_safetensors(path, [_entry(key, np.ascontiguousarray(array)) for key, array in columns.items()])
+    return write_safetensors(path, [_entry(name, array) for name, array in columns.items()])
 
 
 def write_parquet_table(path: Path, columns: Columns) -> None:
@@ -69,15 +72,18 @@ def write_parquet_table(path: Path, columns: Columns) -> None:
         OSError: Disk full and the like.
     """
     arrow, parquet = import_pyarrow(path)
-    found: dict[str, Any] = {}
-    for key, array in columns.items():
-        if not key.startswith(PENDING):
-            flat = arrow.array(np.ascontiguousarray(array).reshape(-1))
-            lists = array.ndim == 2
-            found[PARQUET_NAMES.get(key, key)] = (
-                arrow.FixedSizeListArray.from_arrays(flat, array.shape[1]) if lists else flat
-            )
-    parquet.write_table(arrow.table(found), str(path), row_group_size=_ROWS_PER_GROUP)
+    rows = {name: array for name, array in columns.items() if not name.startswith(PENDING)}
+    schema = arrow.schema((PARQUET_NAMES.get(name, name), _kind(arrow, array)) for name, array in rows.items())
+    with parquet.ParquetWriter(str(path), schema) as writer:
+        for start in range(0, len(rows["ids"]), _ROWS_AT_A_TIME):
+            parts = [array[start : start + _ROWS_AT_A_TIME] for array in rows.values()]
+            found = [
+                arrow.FixedSizeListArray.from_arrays(arrow.array(part.reshape(-1)), type=field.type)
+                if part.ndim == 2
+                else arrow.array(part)
+                for part, field in zip(parts, schema, strict=True)
+            ]
+            writer.write_table(arrow.Table.from_arrays(found, schema=schema))
 
 
 def import_pyarrow(path: Path) -> tuple[Any, Any]:
@@ -95,5 +101,10 @@ def import_pyarrow(path: Path) -> tuple[Any, Any]:
         ) from error
 
 
-def _entry(key: str, array: NDArray[Any]) -> Entry:
-    return Entry(key, str(array.dtype), array.shape, array.reshape(-1).view(np.uint8).data)
+def _kind(arrow: Any, array: NDArray[Any]) -> Any:
+    item = arrow.from_numpy_dtype(array.dtype)
+    return arrow.list_(item, array.shape[1]) if array.ndim == 2 else item
+
+
+def _entry(name: str, array: NDArray[Any]) -> Entry:
+    return Entry(name, str(array.dtype), array.shape, array.nbytes, [array.reshape(-1).view(np.uint8).data])

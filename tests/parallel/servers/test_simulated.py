@@ -6,7 +6,7 @@ import pytest
 import torch
 from server_cluster import Cluster, undisturbed
 
-from pliant.parallel.servers import served_parameters
+from pliant.parallel.servers import brought
 from pliant.transfer.row_digests import digest_table
 
 OPTIMIZERS = {
@@ -59,7 +59,7 @@ def test_a_table_beside_dense_layers(servers, workers, alone):
 
 @pytest.mark.parametrize("part_bytes", [1, 1 << 30])
 def test_rows_are_hashed_in_parts(part_bytes, monkeypatch):
-    monkeypatch.setattr(served_parameters, "_DUMP_BYTES", part_bytes)
+    monkeypatch.setattr(brought, "_DUMP_BYTES", part_bytes)
     cluster = Cluster(seed=5, make_optimizer=OPTIMIZERS["adamw"], table=True)
     cluster.train(STEPS)
     worker = cluster.workers[0]

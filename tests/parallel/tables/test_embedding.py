@@ -71,8 +71,8 @@ def test_state_dict_has_the_rows_and_takes_them_back(table):
     other = Scores(Embedding("ids", 3, optimizer=pliant.RowAdagrad(lr=0.1), seed=5))
     other.load_state_dict(state)
     assert other.embedding.store.rows == 7
-    for key, value in table.all_rows().items():
-        assert torch.equal(other.embedding.all_rows()[key], value)
+    for key, value in table.get_extra_state().items():
+        assert torch.equal(other.embedding.get_extra_state()[key], value)
 
 
 def test_looking_up_makes_no_rows(table):

@@ -65,6 +65,7 @@ class Filling:
             return
         state.begun(letter.slot, number=letter.number)
         self.fill([(letter.slot, server) for server in copies])
+        self._holdings.begun_by(worker)
 
     def dump(self, worker: str, letter: le.Dump) -> None:
         """A worker wants the state, for a checkpoint."""

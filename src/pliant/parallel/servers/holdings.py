@@ -9,11 +9,15 @@ import torch
 from pliant.errors import MemoryLimitError
 from pliant.parallel.layout import as_bytes
 from pliant.parallel.leases.applied import AppliedLeases
+from pliant.parallel.servers import letters as le
 from pliant.parallel.servers.dense_store import DenseStore
 from pliant.parallel.servers.frames import Frame, FrameReader
 from pliant.parallel.servers.mail import Mail
 from pliant.parallel.servers.replica_state import ReplicaState
 from pliant.parallel.servers.row_passes import RowPasses
+
+MOST_BEGINNING = 2
+"""First states of slots that one worker has been asked for and not sent."""
 
 
 class Holdings:
@@ -26,6 +30,8 @@ class Holdings:
         """Why no update can be done here any more: rows were refused, which copies may have."""
         self._grads: dict[int, list[torch.Tensor]] = {}
         self._leases: dict[int, AppliedLeases] = {}
+        self._asked: set[int] = set()
+        """Slots whose first state somebody was asked for, since it was last asked for anew."""
 
     def gradient(self, slot: int) -> list[torch.Tensor]:
         """Memory for the slot's mean gradient: one flat tensor for each bucket that it lies in."""
@@ -43,6 +49,22 @@ class Holdings:
     def take_leases(self, slot: int, leases: AppliedLeases) -> None:
         """The slot's state is here, and these are in it."""
         self._leases[slot] = leases
+
+    def ask_to_begin(self, worker: str, slots: Iterable[int]) -> None:
+        """Have a worker send what those of ``slots`` begin with that have no state: a few, and then one for each that
+        has come (:meth:`begun_by`).
+        """
+        blank = sorted(slot for slot in slots if self.state.is_blank(slot))
+        if blank:
+            self._asked = set(blank[:MOST_BEGINNING])
+            self.mail.answer(worker, le.Blank(slots=sorted(self._asked)))
+
+    def begun_by(self, worker: str) -> None:
+        """A worker has sent what a slot begins with: it may send another one."""
+        blank = [slot for slot in self.state.primary_of() if self.state.is_blank(slot) and slot not in self._asked]
+        if blank:
+            self._asked.add(blank[0])
+            self.mail.answer(worker, le.Blank(slots=blank[:1]))
 
     def forget(self, slot: int) -> None:
         """This server holds the slot no longer."""

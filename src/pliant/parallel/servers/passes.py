@@ -67,9 +67,8 @@ class Passes:
             mail.answer(worker, le.Trouble(error=str(error)))
             return
         self._told[worker] = set()
-        blank = [slot for slot in state.primary_of() if state.is_blank(slot)]
-        if blank and letter.rank == 0:
-            mail.answer(worker, le.Blank(slots=blank))
+        if letter.rank == 0:
+            self._holdings.ask_to_begin(worker, state.primary_of())
         self._fold(gather, gather.waiting())
         if gather.ready:
             for slot in state.primary_of():

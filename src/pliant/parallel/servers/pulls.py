@@ -37,9 +37,7 @@ class Pulls:
         """A worker wants rows; an earlier wish of it is void."""
         ids = read_ids(FrameReader(frames))
         self._waiting[worker] = _Waiting(letter, ids, set(le.slots_in(letter.runs)))
-        blank = [slot for slot in le.slots_in(letter.runs) if self._holdings.state.is_blank(slot)]
-        if blank:
-            self._holdings.mail.answer(worker, le.Blank(slots=blank))
+        self._holdings.ask_to_begin(worker, le.slots_in(letter.runs))
         self._answer(worker)
 
     def flush(self) -> None:

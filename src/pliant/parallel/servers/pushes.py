@@ -47,9 +47,7 @@ class Pushes:
         state = self._holdings.state
         state.leased = True
         slots = [slot for slot in le.slots_in(letter.runs) if slot in state.slots]
-        blank = [slot for slot in slots if state.is_blank(slot)]
-        if blank:
-            self._holdings.mail.answer(worker, le.Blank(slots=blank))
+        self._holdings.ask_to_begin(worker, slots)
         self._wanted[worker] = _Wanted(letter.ticket, quiet=False, slots=dict.fromkeys(slots, 0))
 
     def push(self, worker: str, letter: le.Push, frames: Sequence[memoryview]) -> None:

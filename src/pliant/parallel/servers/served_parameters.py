@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -11,18 +12,17 @@ from pliant.errors import UsageError
 from pliant.parallel.layout import Layout, trained
 from pliant.parallel.leases.applied import AppliedLeases
 from pliant.parallel.pass_messages import pack_bits
+from pliant.parallel.servers.brought import Brought, bring, visit_slots
 from pliant.parallel.servers.client import ServersClient
-from pliant.parallel.servers.client_work import DumpWork, LookWork, UpdateWork
+from pliant.parallel.servers.client_work import LookWork, UpdateWork
 from pliant.parallel.servers.frames import Frame, frames_of
 from pliant.parallel.servers.lazy_gradient import PassGradients
 from pliant.parallel.servers.lease_work import PushName, PushWork, ReadWork
-from pliant.parallel.servers.optimizer_state import gather, same_bits, scatter
+from pliant.parallel.servers.optimizer_state import gather, in_memory_order, same_bits, scatter
 from pliant.parallel.servers.pieces import SlotRanges
 from pliant.parallel.servers.slot_state import SlotState
 from pliant.parallel.tables.embedding import tables_in
-from pliant.wire.server_messages import SLOTS
-
-_DUMP_BYTES = 64 << 20
+from pliant.parallel.tables.snapshot import Snapshot
 
 
 class ServedParameters:
@@ -44,7 +44,7 @@ class ServedParameters:
         """Gradients of the newest push; where workers do not wait for each other only."""
         self._versions: list[int] = []
         self._last: PassGradients | None = None
-        self._dump: DumpWork | None = None
+        self._brought: Brought | None = None
         self._digests: dict[str, list[bytes]] | None = None
         """Of tables, until the next update."""
 
@@ -52,15 +52,14 @@ class ServedParameters:
 
     def first_states(self, slots: Iterable[int]) -> dict[int, list[Frame]]:
         """The slots' state as it is here, in frames of their own."""
-        flats = self._gathered()
         found = {}
         for slot in slots:
             states = {
                 name: scatter(optimizer, slot=slot, layout=self.layout, ranges=self.ranges)
                 for name, optimizer in self.optimizers.items()
             }
-            state = SlotState([part.clone() for part in self.ranges.cut(slot, flats)], states)
-            tables = {name: {"rows": table.store.snapshot(slot)} for name, table in self.tables.items()}
+            state = SlotState(self._params_of(slot), states)
+            tables = {name: {"rows": table.slot(slot)} for name, table in self.tables.items()}
             value = {"dense": state.plain(), "tables": tables, "leases": AppliedLeases().plain()}
             found[slot] = frames_of(value)[0]
         return found
@@ -160,40 +159,40 @@ class ServedParameters:
         self._last.install(self.layout.params, present)
         return self._last
 
-    def bring_state(self, client: ServersClient, number: int) -> None:
-        """Put the optimizers' whole state in the place where it is when there are no servers. Blocking."""
-        if self._dump is None or self._dump.number != number:
-            self._dump = client.ask(DumpWork(number))
-        work = self._dump
+    def bring_state(self, client: ServersClient, number: int, directory: Path) -> None:
+        """Put the optimizers' whole state in the place where it is when there are no servers. Blocking.
+
+        Raises OSError: the rows of tables do not fit into ``directory``.
+        """
+        brought = self._bring(client, number, directory)
         for name, optimizer in self.optimizers.items():
-            states = {slot: state.optimizers.get(name, {}) for slot, state in work.states.items()}
+            states = {slot: state.optimizers.get(name, {}) for slot, state in brought.states.items()}
             whole = gather(optimizer, states=states, layout=self.layout, ranges=self.ranges)
             members = [param for group in optimizer.param_groups for param in group["params"]]
             for position, state in whole.items():
                 optimizer.state[members[position]] = state
-        for name, table in self.tables.items():
-            for slot in range(SLOTS):
-                table.store.install(slot, work.tables[slot][name])
+
+    def rows(self, client: ServersClient, number: int, table: str, directory: Path) -> Snapshot:
+        """All of a table without what has expired, in a file. Blocking. Raises OSError: it does not fit there."""
+        return self._bring(client, number, directory).tables[table]
 
     def row_digests(self, client: ServersClient, number: int) -> dict[str, list[bytes]]:
-        """Of each slot of each table. Blocking; a part of the state at a time is here, as much as fits 64 MB."""
+        """Of each slot of each table. Blocking; a part of the state at a time is here."""
         if self._digests is not None:
             return self._digests
         found: dict[str, list[bytes]] = {name: [] for name in self.tables}
-        together = 1
-        while (done := min(map(len, found.values()))) < SLOTS:
-            slots = range(done, min(SLOTS, done + together))
-            work = client.ask(DumpWork(number, pending=set(slots)))
-            for slot in slots:
-                for name, table in self.tables.items():
-                    found[name].append(table.digest(work.tables[slot][name]))
-            together = max(1, _DUMP_BYTES * len(slots) // work.size_bytes)
+
+        def digest(_: int, __: SlotState, rows: dict[str, Snapshot]) -> None:
+            for name, table in self.tables.items():
+                found[name].append(table.digest(rows[name]))
+
+        visit_slots(client, number, digest)
         self._digests = found
         return found
 
     def forget_dump(self) -> None:
         """It is out of date."""
-        self._dump = self._digests = None
+        self._brought = self._digests = None
 
     def drop_state(self) -> None:
         """Workers hold neither optimizer state nor rows."""
@@ -238,13 +237,24 @@ class ServedParameters:
                     "Track the optimizer that does it in pliant.join(...), or use --strategy all-reduce."
                 )
 
-    def _gathered(self) -> list[torch.Tensor]:
-        flats = self.layout.new_flats()
-        for flat in flats:
-            flat.zero_()
-        for index, param in enumerate(self.layout.params):
-            self.layout.view(flats, index).copy_(param.detach())
-        return flats
+    def _bring(self, client: ServersClient, number: int, directory: Path) -> Brought:
+        if self._brought is None or self._brought.number != number:
+            self._brought = bring(client, number, self.tables, directory)
+        return self._brought
+
+    def _params_of(self, slot: int) -> list[torch.Tensor]:
+        """What of the parameters is in a slot, as it is here: one flat tensor for each of its ranges, a copy."""
+        parts = {
+            each.bucket: torch.zeros(each.stop - each.start, dtype=self.layout.buckets[each.bucket].dtype)
+            for each in self.ranges.slots[slot]
+        }
+        starts = {each.bucket: each.start for each in self.ranges.slots[slot]}
+        for piece in self.ranges.pieces[slot]:
+            param = self.layout.params[piece.param].detach()
+            begin = piece.offset - starts[piece.bucket]
+            part = parts[piece.bucket][begin : begin + piece.stop - piece.start]
+            part.copy_(in_memory_order(param, param)[piece.start : piece.stop])
+        return list(parts.values())
 
     def _buckets(self) -> list[torch.Tensor]:
         if self._flats is None:

@@ -17,8 +17,16 @@ from pliant.errors import ConfigError, UsageError
 from pliant.parallel.tables.lookup import POOL_MODES, PoolMode, find_bags, find_unique, gather, pool
 from pliant.parallel.tables.merge import RowGrads, merge_rows
 from pliant.parallel.tables.row_store import RowStore
-from pliant.parallel.tables.snapshot import columns_of, join_snapshots, split_snapshot, without_expired
+from pliant.parallel.tables.snapshot import (
+    SlotParts,
+    Snapshot,
+    check_columns,
+    columns_of,
+    join_snapshots,
+    without_expired,
+)
 from pliant.transfer.row_digests import digest_rows
+from pliant.transfer.stored_rows import StoredRows
 from pliant.transfer.table_module import TableModule
 from pliant.wire.server_messages import SLOTS
 from pliant.wire.tables import RowInit, RowOptimizer, TableSpec
@@ -36,8 +44,13 @@ class RowSource(Protocol):
         """Rows of rising ids, (n,) int64: (n, dim) float32. Blocking."""
         ...
 
+    @property
+    def among_workers(self) -> bool:
+        """The state that is asked for goes to another worker of this job."""
+        ...
+
     def state(self, table: str) -> dict[str, torch.Tensor] | None:
-        """All of the table; None: it is here. Blocking."""
+        """All of the table without what has expired; None: it is here. Blocking."""
         ...
 
     def row_digests(self, table: str) -> list[bytes] | None:
@@ -98,6 +111,10 @@ class Embedding(TableModule):
         self.step = 1
         """Of the update that comes next. Set by the runtime."""
         self._looked_up: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._stored: StoredRows | None = None
+        """In a job: the rows that it begins with are there, and not in ``store``."""
+        self._parts: SlotParts | None = None
+        """Of what is stored, once somebody wants it."""
 
     def forward(
         self, ids: torch.Tensor, offsets: torch.Tensor | None = None, *, mode: PoolMode | None = None
@@ -147,15 +164,30 @@ class Embedding(TableModule):
         return total
 
     def get_extra_state(self) -> dict[str, torch.Tensor]:
-        """All rows that have not expired, as :mod:`pliant.parallel.tables.snapshot` describes; for ``state_dict``."""
+        """All rows that have not expired, as :mod:`pliant.parallel.tables.snapshot` describes; for ``state_dict``.
+
+        Rows that servers hold lie in a file without a name, which goes with the last of the tensors.
+        """
+        if self._stored is not None and self.source is not None and self.source.among_workers:
+            return self._stored.plain()
         elsewhere = None if self.source is None else self.source.state(self.spec.name)
-        return self.without_expired(self.all_rows() if elsewhere is None else elsewhere)
+        if elsewhere is not None:
+            return elsewhere
+        if self._stored is not None:
+            return self._stored.open()
+        return self.without_expired(join_snapshots(self.slot(slot) for slot in range(SLOTS)))
 
     def set_extra_state(self, state: Any) -> None:
-        """Hold these rows, and no others, in this process."""
+        """Hold these rows, and no others, in this process; in a job only where they are, if a checkpoint has them."""
+        stored = StoredRows.from_plain(state)
         self.forget()
-        for slot, value in split_snapshot(state).items():
-            self.store.install(slot, value)
+        if stored is not None and self.source is not None:
+            check_columns(self.spec, {key: (each.torch_dtype, each.shape) for key, each in stored.columns.items()})
+            self._stored = stored
+            return
+        parts = SlotParts(state if stored is None else stored.open())
+        for slot in range(SLOTS):
+            self.store.install(slot, parts.of(slot))
 
     def columns(self) -> list[str]:
         """See :class:`pliant.transfer.table_module.TableModule`."""
@@ -166,7 +198,7 @@ class Embedding(TableModule):
         elsewhere = None if self.source is None else self.source.row_digests(self.spec.name)
         if elsewhere is not None:
             return elsewhere
-        return [self.digest(self.store.snapshot(slot)) for slot in range(SLOTS)]
+        return [self.digest(self.slot(slot)) for slot in range(SLOTS)]
 
     def digest(self, value: dict[str, torch.Tensor]) -> bytes:
         """Of the rows in a slot's snapshot."""
@@ -177,12 +209,21 @@ class Embedding(TableModule):
         """What of a snapshot is there still for the update that comes next."""
         return without_expired(self.spec, value, step=self.step if self.source is None else self.source.step)
 
-    def all_rows(self) -> dict[str, torch.Tensor]:
-        """What this process holds."""
-        return join_snapshots(self.store.snapshot(slot) for slot in range(SLOTS))
+    def slot(self, slot: int) -> Snapshot:
+        """What this process holds of a slot: a copy, or a view of what is stored.
+
+        Raises:
+            CheckpointError: what is stored cannot be read.
+        """
+        if self._stored is None:
+            return self.store.snapshot(slot)
+        if self._parts is None:
+            self._parts = SlotParts(self._stored.open())
+        return self._parts.of(slot)
 
     def forget(self) -> None:
         """Hold nothing in this process."""
+        self._stored = self._parts = None
         for slot in range(SLOTS):
             self.store.drop(slot)
 

@@ -1,6 +1,7 @@
 """Rows of a table as plain tensors: what travels when a slot moves, and what a checkpoint and an export have.
 
-A snapshot is a dict of dense CPU tensors, all with one entry for each row, by rising ids:
+A snapshot is a dict of dense CPU tensors, all with one entry for each row: that of a slot by rising ids, that of a
+whole table slot after slot.
 
 ========================== ================= =======================================================
 key                        dtype, shape      what
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from pliant.errors import ProtocolError
 from pliant.parallel.tables.row_optimizers import state_columns
-from pliant.transfer.row_slots import slot_of
+from pliant.transfer.row_slots import SlotOrder, slot_of
 from pliant.wire.tables import PENDING, TableSpec
 
 Snapshot = dict[str, torch.Tensor]
@@ -47,28 +48,36 @@ def columns_of(spec: TableSpec) -> dict[str, tuple[torch.dtype, tuple[int, ...]]
     return found
 
 
-def check_snapshot(spec: TableSpec, value: Mapping[str, torch.Tensor], *, slot: int | None = None) -> None:
-    """Whether this is a snapshot of the table, and of ``slot`` if that is given.
+def check_columns(spec: TableSpec, found: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> None:
+    """Whether a snapshot of the table has columns of these dtypes and shapes.
+
+    Raises:
+        ProtocolError: It has not, and why.
+    """
+    wanted = columns_of(spec)
+    if found.keys() != wanted.keys():
+        raise ProtocolError(f"table {spec.name}: a snapshot has {sorted(found)}, expected {sorted(wanted)}")
+    for key, (dtype, shape) in wanted.items():
+        group = PENDING if key.startswith(PENDING) else ""
+        expected = (dtype, (*found[group + "ids"][1][:1], *shape))
+        if found[key] != expected:
+            raise ProtocolError(
+                f"table {spec.name}: {key} of a snapshot is {found[key][0]} {found[key][1]}, "
+                f"expected {dtype} {expected[1]}"
+            )
+
+
+def check_snapshot(spec: TableSpec, value: Mapping[str, torch.Tensor], *, slot: int) -> None:
+    """Whether this is a snapshot of a slot of the table.
 
     Raises:
         ProtocolError: It is not, and why.
     """
-    wanted = columns_of(spec)
-    if value.keys() != wanted.keys():
-        raise ProtocolError(f"table {spec.name}: a snapshot has {sorted(value)}, expected {sorted(wanted)}")
-    for key, (dtype, shape) in wanted.items():
-        group = PENDING if key.startswith(PENDING) else ""
-        expected = (*value[group + "ids"].shape[:1], *shape)
-        found = value[key]
-        if found.dtype != dtype or tuple(found.shape) != expected:
-            raise ProtocolError(
-                f"table {spec.name}: {key} of a snapshot is {found.dtype} {tuple(found.shape)}, "
-                f"expected {dtype} {expected}"
-            )
+    check_columns(spec, {key: (tensor.dtype, tuple(tensor.shape)) for key, tensor in value.items()})
     for group in ("", PENDING):
         ids = value[group + "ids"].numpy()
         check_ids(spec.name, ids)
-        if slot is not None and (slot_of(ids) != slot).any():
+        if (slot_of(ids) != slot).any():
             raise ProtocolError(f"table {spec.name}: a snapshot of slot {slot} has rows of other slots")
 
 
@@ -97,24 +106,29 @@ def check_ids(table: str, ids: NDArray[np.int64]) -> None:
 
 
 def join_snapshots(parts: Iterable[Snapshot]) -> Snapshot:
-    """One snapshot of what several slots of a table hold. There must be at least one."""
+    """One snapshot of what several slots, one at least, hold of a table; given in their order."""
     snapshots = list(parts)
-    joined = {key: torch.cat([each[key] for each in snapshots]) for key in snapshots[0]}
-    for group in (False, True):
-        keys = [key for key in joined if key.startswith(PENDING) == group]
-        order = torch.argsort(joined[PENDING + "ids" if group else "ids"])
-        joined.update({key: joined[key].index_select(0, order) for key in keys})
-    return joined
+    return {key: torch.cat([each[key] for each in snapshots]) for key in snapshots[0]}
 
 
-def split_snapshot(value: Snapshot) -> dict[int, Snapshot]:
-    """Snapshots of the single slots, of those that have anything; the reverse of :func:`join_snapshots`."""
-    row_slots = torch.from_numpy(slot_of(value["ids"].numpy()))
-    pending_slots = torch.from_numpy(slot_of(value[PENDING + "ids"].numpy()))
-    found: dict[int, Snapshot] = {}
-    for slot in sorted({*row_slots.tolist(), *pending_slots.tolist()}):
-        rows, pending = torch.nonzero(row_slots == slot)[:, 0], torch.nonzero(pending_slots == slot)[:, 0]
-        found[slot] = {
-            key: tensor.index_select(0, pending if key.startswith(PENDING) else rows) for key, tensor in value.items()
+class SlotParts:
+    """A snapshot of a whole table in its slots: the reverse of :func:`join_snapshots`.
+
+    Rows that lie in the order of their slots are not copied; they may be in a file.
+    """
+
+    def __init__(self, value: Snapshot) -> None:
+        self._value = value
+        self._orders = {group: SlotOrder(value[group + "ids"].numpy()) for group in ("", PENDING)}
+
+    def of(self, slot: int) -> Snapshot:
+        """What the table has in a slot, which may be nothing; perhaps a view."""
+        inside = {group: order.of(slot) for group, order in self._orders.items()}
+        return {
+            key: tensor[_index(inside[PENDING if key.startswith(PENDING) else ""])]
+            for key, tensor in self._value.items()
         }
-    return found
+
+
+def _index(inside: slice | NDArray[np.int64]) -> slice | torch.Tensor:
+    return inside if isinstance(inside, slice) else torch.from_numpy(inside)
