@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -16,6 +16,8 @@ from pliant.parallel.servers.mail import Mail
 from pliant.parallel.servers.replica_state import ReplicaState
 from pliant.parallel.servers.row_passes import RowPasses
 
+PART_BYTES = 4 << 20
+"""Of parameters that go to a worker in one letter."""
 MOST_BEGINNING = 2
 """First states of slots that one worker has been asked for and not sent."""
 
@@ -87,6 +89,25 @@ class Holdings:
     def gradient_frames(self, slots: Iterable[int], *, copied: bool = False) -> list[Frame]:
         """The mean gradients of these slots. ``copied``: they may be overwritten before the letter has left."""
         return flats_as_frames((flat for slot in slots for flat in self.gradient(slot)), copied=copied)
+
+    def in_parts(self, slots: Iterable[int]) -> Iterator[list[int]]:
+        """These slots in parts of at most ``PART_BYTES`` of parameters, or of one slot: a worker that is sent one part
+        after the other needs memory for few of them.
+        """
+        part: list[int] = []
+        left = PART_BYTES
+        for slot in slots:
+            size_bytes = sum(
+                (stop - start) * self.layout.buckets[bucket].dtype.itemsize
+                for bucket, start, stop in self.ranges.slots[slot]
+            )
+            if part and size_bytes > left:
+                yield part
+                part, left = [], PART_BYTES
+            part.append(slot)
+            left -= size_bytes
+        if part:
+            yield part
 
     def by_followers(self, slots: Iterable[int]) -> dict[str, list[int]]:
         """Copies that have to be told of a command on these slots."""

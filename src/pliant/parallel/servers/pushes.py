@@ -113,8 +113,9 @@ class Pushes:
             ]
             if not ready:
                 continue
-            numbers = [state.slots[slot].number for slot in ready]
-            mail.answer(worker, le.Current(wanted.ticket, le.runs_of(ready), numbers), self._frames(wanted, ready))
+            for part in [ready] if wanted.quiet else self._holdings.in_parts(ready):
+                numbers = [state.slots[slot].number for slot in part]
+                mail.answer(worker, le.Current(wanted.ticket, le.runs_of(part), numbers), self._frames(wanted, part))
             for slot in ready:
                 del wanted.slots[slot]
             if not wanted.slots:

@@ -126,8 +126,9 @@ class Updates:
             if quiet:
                 self._holdings.mail.answer(worker, le.Done(number, le.runs_of(ready)))
             else:
-                frames = flats_as_frames(flat for slot in ready for flat in self._holdings.store.params(slot))
-                self._holdings.mail.answer(worker, le.Fresh(number, le.runs_of(ready)), frames)
+                for part in self._holdings.in_parts(ready):
+                    frames = flats_as_frames(flat for slot in part for flat in self._holdings.store.params(slot))
+                    self._holdings.mail.answer(worker, le.Fresh(number, le.runs_of(part)), frames)
             wanted.difference_update(ready)
             if not wanted:
                 del self._asked[worker]
