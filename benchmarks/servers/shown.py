@@ -17,10 +17,9 @@ WHY = (
     "each further worker, with optimizers that compute or keep much, and with processors of their own."
 )
 MEMORY = (
-    "The optimizer's state is gone from the workers, but not all of its memory: a worker keeps a buffer of the "
-    "parameters that it receives (4 bytes a parameter), and what the transport has received, and freed, is not "
-    "given back to the system. Beyond the model: the peak of RSS in training less RSS once the model was built; "
-    "gradients (4 bytes a parameter) are in it under every strategy."
+    "The optimizer's state is gone from the workers. What is sent and received is there twice for a moment, in parts "
+    "(4 MB of parameters, 8 MB of gradients a letter). Beyond the model: the peak of RSS in training less RSS once the "
+    "model was built; gradients (4 bytes a parameter) are in it under every strategy."
 )
 SLOW = (
     "Without a bound on staleness, or with one, each shard is an update of its own: 12 times as many updates as in "

@@ -77,6 +77,7 @@ class Runs:
             stop_after=steps,
             patient_plan=True,
             check_every=0,
+            deal="even",  # by speed, a newcomer that is slow at first may get nothing to compute, and show nothing
         )
         options = replace(self._options, spec=spec, named=True)
         view = _Quiet()

@@ -22,6 +22,7 @@ from pliant.parallel.servers.lease_work import AskWork, PushName, PushWork, Read
 from pliant.parallel.servers.pieces import SlotRanges
 from pliant.parallel.servers.served_parameters import ServedParameters
 from pliant.parallel.servers.slot_server import SlotServer
+from pliant.parallel.servers.targets import FlatTarget
 from pliant.wire.server_messages import SLOTS
 
 MOST_LEASES = 12
@@ -60,7 +61,7 @@ class LeaseWorker:
         self.talk.era = 1
         self.talk.placed(cluster.coordinator.placement)
         self.work = self.request = self.given = self.finished = None
-        self.flats = self.served.layout.new_flats()
+        self.target = FlatTarget(self.served.ranges, self.served.layout.new_flats())
         self.over, self.attempt = False, 0
         self.seen = {}
         """By slot: the newest update that it was shown, and the leases that it saw applied."""
@@ -84,7 +85,7 @@ class LeaseWorker:
                 return
             case AskWork():
                 self.given, self.attempt = work.given, self.cluster.attempt(work.given.index)
-                self.ask(ReadWork(self.served.ranges, self.flats))
+                self.ask(ReadWork(self.served.ranges, self.target))
             case PushWork() if work.optimizer == STARTS[-1]:
                 self.finished = Finished(self.given.index, samples=1, staleness=0)
                 self.ask(AskWork(self.asked))
@@ -112,7 +113,7 @@ class LeaseWorker:
         options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
         first = self.cluster.shape.call * CALL
         return PushWork(
-            self.served.ranges, self.flats, optimizer=STARTS[part], present=pack_bits(present),
+            self.served.ranges, self.target, optimizer=STARTS[part], present=pack_bits(present),
             name=PushName(first + lease, part, first + self.given.floor, lease // self.cluster.shape.shards),
             option_frames=frames_of(options)[0], gradients=gradients,
         )  # fmt: skip
@@ -208,7 +209,7 @@ class LeaseCluster(FaultyCluster):
     def look_at(self, worker, work, slots):
         """What a worker was shown, and has in its hands."""
         for slot in slots:
-            number, values = work.numbers[slot], worker.served.ranges.cut(slot, work.flats)
+            number, values = work.numbers[slot], work.target.cut(slot)
             before, known = worker.seen.get(slot, (0, set()))
             if number < before:
                 raise PushesBrokenError(f"{worker.name} has slot {slot} at update {number}, and had it at {before}")

@@ -133,9 +133,14 @@ class History:
             case PassWork():
                 return "mean", work.hail.pass_number, None, {}
             case UpdateWork():
-                return "params", work.number, known.bits(work.flats, slot), _of(known.params, slot)
+                return "params", work.number, known.slot_bits(work.target.cut(slot), slot), _of(known.params, slot)
             case LookWork():
-                return "gradient", work.pass_number, known.bits(work.flats, slot), _of(known.gradients, slot)
+                return (
+                    "gradient",
+                    work.pass_number,
+                    known.slot_bits(work.target.cut(slot), slot),
+                    _of(known.gradients, slot),
+                )
             case DumpWork():
                 bits = known.slot_bits(work.states[slot].params, slot)
                 return "state", work.number, bits, _of(known.params, slot)

@@ -22,6 +22,7 @@ from pliant.parallel.servers.frames import Frame, FrameReader, value_of
 from pliant.parallel.servers.pieces import SlotRanges
 from pliant.parallel.servers.row_frames import in_slots, row_frames
 from pliant.parallel.servers.slot_state import SlotState
+from pliant.parallel.servers.targets import Target
 from pliant.parallel.tables.merge import RowGrads
 from pliant.transfer.row_slots import slot_of
 from pliant.wire.server_messages import SLOTS
@@ -121,7 +122,7 @@ class PassWork:
 
 @dataclass
 class UpdateWork:
-    """An update of one optimizer; the new parameters go into ``flats``."""
+    """An update of one optimizer; the new parameters go to ``target``."""
 
     number: int
     pass_number: int
@@ -129,7 +130,7 @@ class UpdateWork:
     present: bytes
     option_frames: list[Frame]
     ranges: SlotRanges
-    flats: list[torch.Tensor]
+    target: Target
     changed: list[torch.Tensor] | None
     """Flat buckets of gradients that the script has changed; None: it has not."""
     mine: set[int]
@@ -159,7 +160,7 @@ class UpdateWork:
         """See :class:`Work`."""
         if not isinstance(letter, le.Fresh) or letter.number != self.number:
             return False
-        into(self.flats, self.ranges, le.slots_in(letter.runs), reader, self.pending)
+        into(self.target, le.slots_in(letter.runs), reader, self.pending)
         return True
 
 
@@ -217,11 +218,10 @@ class PullWork:
 
 @dataclass
 class LookWork:
-    """The mean gradient of a pass, into ``flats``."""
+    """The mean gradient of a pass goes to ``target``."""
 
     pass_number: int
-    ranges: SlotRanges
-    flats: list[torch.Tensor]
+    target: Target
     pending: set[int] = field(default_factory=lambda: set(range(SLOTS)))
 
     def say(self, slots: list[int], say: Say, *, version: int, again: bool) -> None:
@@ -232,7 +232,7 @@ class LookWork:
         """See :class:`Work`."""
         if not isinstance(letter, le.Gradient) or letter.pass_number != self.pass_number:
             return False
-        into(self.flats, self.ranges, le.slots_in(letter.runs), reader, self.pending)
+        into(self.target, le.slots_in(letter.runs), reader, self.pending)
         return True
 
 
@@ -266,15 +266,10 @@ class DumpWork:
         return True
 
 
-def into(
-    flats: list[torch.Tensor], ranges: SlotRanges, slots: list[int], reader: FrameReader, pending: set[int]
-) -> None:
+def into(target: Target, slots: list[int], reader: FrameReader, pending: set[int]) -> None:
     """Copy frames of these slots to where they belong. Of one that has come already the first answer counts: a later
     one may be of a server that does not know yet that it counts as dead.
     """
     for slot in slots:
-        for part in ranges.cut(slot, flats):
-            theirs = reader.tensor(part.dtype, part.numel())
-            if slot in pending:
-                part.copy_(theirs)
+        target.read(slot, reader, keep=slot in pending)
         pending.discard(slot)

@@ -17,6 +17,7 @@ from pliant.parallel.servers.frames import Frame, FrameReader
 from pliant.parallel.servers.lease_letters import LEDGER_SLOT
 from pliant.parallel.servers.pieces import SlotRanges
 from pliant.parallel.servers.row_frames import in_slots, row_frames
+from pliant.parallel.servers.targets import Target
 from pliant.parallel.tables.merge import RowGrads
 from pliant.wire.server_messages import SLOTS
 
@@ -35,10 +36,10 @@ def _note(numbers: dict[int, int], pending: set[int], letter: le.Current) -> Non
 
 @dataclass
 class ReadWork:
-    """Parameters as they are now, into ``flats``."""
+    """Parameters as they are now go to ``target``."""
 
     ranges: SlotRanges
-    flats: list[torch.Tensor]
+    target: Target
     numbers: dict[int, int] = field(default_factory=dict)
     """Updates of each slot that came."""
     pending: set[int] = field(default_factory=_all_slots)
@@ -54,7 +55,7 @@ class ReadWork:
             return False
         slots = le.slots_in(letter.runs)
         _note(self.numbers, self.pending, letter)
-        into(self.flats, self.ranges, slots, reader, self.pending)
+        into(self.target, slots, reader, self.pending)
         return True
 
 
@@ -91,7 +92,7 @@ class PushName:
 
 @dataclass
 class PushWork(ReadWork):
-    """The gradients of a lease, for one optimizer; the parameters that follow go into ``flats``."""
+    """The gradients of a lease, for one optimizer; the parameters that follow go to ``target``."""
 
     name: PushName = PushName(0, 0, 0, 0)
     optimizer: str = ""

@@ -18,11 +18,13 @@ from pliant.parallel.servers.client_work import LookWork, UpdateWork
 from pliant.parallel.servers.frames import Frame, frames_of
 from pliant.parallel.servers.lazy_gradient import PassGradients
 from pliant.parallel.servers.lease_work import PushName, PushWork, ReadWork
-from pliant.parallel.servers.optimizer_state import gather, in_memory_order, same_bits, scatter
+from pliant.parallel.servers.optimizer_state import gather, scatter
 from pliant.parallel.servers.pieces import SlotRanges
 from pliant.parallel.servers.slot_state import SlotState
+from pliant.parallel.servers.targets import FlatTarget, ParameterTarget, Target, in_place
 from pliant.parallel.tables.embedding import tables_in
 from pliant.parallel.tables.snapshot import Snapshot
+from pliant.transfer.digest import tensor_digests
 
 
 class ServedParameters:
@@ -39,26 +41,29 @@ class ServedParameters:
         self.ranges = SlotRanges(self.layout)
         self.optimizers = dict(optimizers)
         self._index = {id(param): index for index, param in enumerate(self.layout.params)}
-        self._flats: list[torch.Tensor] | None = None
+        self._received: list[torch.Tensor] | None = None
+        """Parameters on their way, if they cannot be written where they are."""
         self._pushed: list[torch.Tensor] | None = None
         """Gradients of the newest push; where workers do not wait for each other only."""
         self._versions: list[int] = []
+        self._bits: list[bytes] = []
+        """Of the parameters, and of their bits, as they last came."""
         self._last: PassGradients | None = None
         self._brought: Brought | None = None
-        self._digests: dict[str, list[bytes]] | None = None
+        self._row_digests: dict[str, list[bytes]] | None = None
         """Of tables, until the next update."""
 
     # ------------------------------------------------------------ to the servers
 
     def first_states(self, slots: Iterable[int]) -> dict[int, list[Frame]]:
         """The slots' state as it is here, in frames of their own."""
-        found = {}
+        found, parameters = {}, ParameterTarget(self.layout, self.ranges)
         for slot in slots:
             states = {
                 name: scatter(optimizer, slot=slot, layout=self.layout, ranges=self.ranges)
                 for name, optimizer in self.optimizers.items()
             }
-            state = SlotState(self._params_of(slot), states)
+            state = SlotState(parameters.cut(slot), states)
             tables = {name: {"rows": table.slot(slot)} for name, table in self.tables.items()}
             value = {"dense": state.plain(), "tables": tables, "leases": AppliedLeases().plain()}
             found[slot] = frames_of(value)[0]
@@ -87,7 +92,7 @@ class ServedParameters:
             present=pack_bits(present),
             option_frames=frames_of(options)[0],
             ranges=self.ranges,
-            flats=self._buckets(),
+            target=self._target(),
             changed=changed,
             mine=mine,
         )
@@ -96,7 +101,7 @@ class ServedParameters:
 
     def read(self, client: ServersClient) -> dict[int, int]:
         """Take the parameters as they are now. Blocking. Returns: updates of each slot that are in them."""
-        work = client.ask(ReadWork(self.ranges, self._buckets()))
+        work = client.ask(ReadWork(self.ranges, self._target()))
         self._take_parameters()
         return work.numbers
 
@@ -122,7 +127,7 @@ class ServedParameters:
         work = client.ask(
             PushWork(
                 self.ranges,
-                self._buckets(),
+                self._target(),
                 name=name,
                 optimizer=optimizer,
                 present=pack_bits(present),
@@ -134,10 +139,13 @@ class ServedParameters:
         return work.numbers
 
     def _take_parameters(self) -> None:
-        with torch.no_grad():
-            for index, param in enumerate(self.layout.params):
-                param.copy_(self.layout.view(self._buckets(), index))
-        self._versions = [param._version for param in self.layout.params]
+        params = self.layout.params
+        if self._received is not None:
+            with torch.no_grad():
+                for index, param in enumerate(params):
+                    param.copy_(self.layout.view(self._received, index))
+        self._versions = [param._version for param in params]
+        self._bits = tensor_digests(params)
 
     def has_gradients(self, name: str) -> bool:
         """There is something for this optimizer to do."""
@@ -149,9 +157,10 @@ class ServedParameters:
         """After a pass: every parameter's ``.grad`` stands for the mean, which is fetched if it is looked at."""
 
         def fetch() -> list[torch.Tensor | None]:
-            work = client.ask(LookWork(pass_number, self.ranges, self.layout.new_flats()))
+            flats = self.layout.new_flats()
+            client.ask(LookWork(pass_number, FlatTarget(self.ranges, flats)))
             return [
-                self.layout.view(work.flats, index).to(param.device) if present[index] else None
+                self.layout.view(flats, index).to(param.device) if present[index] else None
                 for index, param in enumerate(self.layout.params)
             ]
 
@@ -178,8 +187,8 @@ class ServedParameters:
 
     def row_digests(self, client: ServersClient, number: int) -> dict[str, list[bytes]]:
         """Of each slot of each table. Blocking; a part of the state at a time is here."""
-        if self._digests is not None:
-            return self._digests
+        if self._row_digests is not None:
+            return self._row_digests
         found: dict[str, list[bytes]] = {name: [] for name in self.tables}
 
         def digest(_: int, __: SlotState, rows: dict[str, Snapshot]) -> None:
@@ -187,12 +196,12 @@ class ServedParameters:
                 found[name].append(table.digest(rows[name]))
 
         visit_slots(client, number, digest)
-        self._digests = found
+        self._row_digests = found
         return found
 
     def forget_dump(self) -> None:
         """It is out of date."""
-        self._brought = self._digests = None
+        self._brought = self._row_digests = None
 
     def drop_state(self) -> None:
         """Workers hold neither optimizer state nor rows."""
@@ -229,7 +238,7 @@ class ServedParameters:
             param = self.layout.params[index]
             if param._version == version:
                 continue
-            if not same_bits(param.detach().cpu(), self.layout.view(self._buckets(), index)):
+            if tensor_digests([param]) != [self._bits[index]]:
                 name = self.layout.names[index]
                 raise UsageError(
                     f"the script has changed parameter {name} itself since the last step. With parameter servers only "
@@ -242,21 +251,11 @@ class ServedParameters:
             self._brought = bring(client, number, self.tables, directory)
         return self._brought
 
-    def _params_of(self, slot: int) -> list[torch.Tensor]:
-        """What of the parameters is in a slot, as it is here: one flat tensor for each of its ranges, a copy."""
-        parts = {
-            each.bucket: torch.zeros(each.stop - each.start, dtype=self.layout.buckets[each.bucket].dtype)
-            for each in self.ranges.slots[slot]
-        }
-        starts = {each.bucket: each.start for each in self.ranges.slots[slot]}
-        for piece in self.ranges.pieces[slot]:
-            param = self.layout.params[piece.param].detach()
-            begin = piece.offset - starts[piece.bucket]
-            part = parts[piece.bucket][begin : begin + piece.stop - piece.start]
-            part.copy_(in_memory_order(param, param)[piece.start : piece.stop])
-        return list(parts.values())
-
-    def _buckets(self) -> list[torch.Tensor]:
-        if self._flats is None:
-            self._flats = self.layout.new_flats()
-        return self._flats
+    def _target(self) -> Target:
+        """Where parameters go that come from the servers."""
+        if all(in_place(param) for param in self.layout.params):
+            self._received = None
+            return ParameterTarget(self.layout, self.ranges)
+        if self._received is None:
+            self._received = self.layout.new_flats()
+        return FlatTarget(self.ranges, self._received)
