@@ -126,9 +126,9 @@ class WorkerRecord(ProcessRecord):
 
     @property
     def unsettled(self) -> bool:
-        """On its way to being ready, or to its death: a patient plan waits for that."""
-        there = self.ready or self.entered or self.leaving
-        return not (self.gone or self.retired) and (self.doomed or not there)
+        """On its way to being ready, or to its end, with nothing left to do for it: a patient plan waits for that."""
+        there = (self.ready or self.entered or self.leaving) and not self.retired
+        return not self.gone and (self.doomed or not there)
 
     @property
     def state(self) -> str:
