@@ -30,6 +30,11 @@ class Holdings:
         self.layout, self.ranges = store.layout, store.ranges
         self.full: str | None = None
         """Why no update can be done here any more: rows were refused, which copies may have."""
+        self._slot_bytes = [
+            sum((stop - start) * self.layout.buckets[bucket].dtype.itemsize for bucket, start, stop in ranges)
+            for ranges in self.ranges.slots
+        ]
+        """Of the parameters in each slot."""
         self._grads: dict[int, list[torch.Tensor]] = {}
         self._leases: dict[int, AppliedLeases] = {}
         self._asked: set[int] = set()
@@ -97,15 +102,11 @@ class Holdings:
         part: list[int] = []
         left = PART_BYTES
         for slot in slots:
-            size_bytes = sum(
-                (stop - start) * self.layout.buckets[bucket].dtype.itemsize
-                for bucket, start, stop in self.ranges.slots[slot]
-            )
-            if part and size_bytes > left:
+            if part and self._slot_bytes[slot] > left:
                 yield part
                 part, left = [], PART_BYTES
             part.append(slot)
-            left -= size_bytes
+            left -= self._slot_bytes[slot]
         if part:
             yield part
 
