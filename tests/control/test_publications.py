@@ -13,8 +13,8 @@ def order(directory="/w", every=10, after=0):
     return WeightsOrder(directory, every, after)
 
 
-def weights(directory="/w", step=10, **more):
-    return WeightsPublished(directory, step, f"{directory}/{step}", **more)
+def weights(directory="/w", step=10, every=10, **more):
+    return WeightsPublished(directory, step, f"{directory}/{step}", every=every, **more)
 
 
 def training(play, **spec):
@@ -53,9 +53,9 @@ def test_a_newcomer_is_told(play):
 
 def test_what_came_unasked_answers_the_next_order(play):
     scene, answers = training(play), []
-    scene.say("w1", weights(step=25))
+    scene.say("w1", weights(step=25, every=0))
     scene.job.ask_weights(order(after=20), answers.append)
-    assert answers == [weights(step=25)]
+    assert answers == [weights(step=25, every=0)]
     assert orders_of(scene.links["w1"]) is None
 
 
@@ -68,10 +68,23 @@ def test_weights_older_than_wanted_do_not_count(play):
     assert answers == [weights(step=30)]
 
 
+def test_what_was_written_once_more_for_the_order_before_is_not_what_this_one_wants(play):
+    """A worker that has written weights goes on doing so until it hears that nobody waits any more."""
+    scene, answers = training(play), []
+    scene.job.ask_weights(order(every=1, after=7), answers.append)
+    scene.say("w1", weights(step=7, every=1))
+    scene.say("w1", weights(step=8, every=1))
+    scene.job.ask_weights(order(every=10, after=8), answers.append)
+    scene.say("w1", weights(step=9, every=1))
+    assert answers == [weights(step=7, every=1)]
+    scene.say("w1", weights(step=10))
+    assert answers[1:] == [weights(step=10)]
+
+
 def test_a_failure_is_told_and_is_not_kept(play):
     scene, answers = training(play), []
     scene.job.ask_weights(order(), answers.append)
-    failed = WeightsPublished("/w", 10, error="No space left on device")
+    failed = WeightsPublished("/w", 10, error="No space left on device", every=10)
     scene.say("w1", failed)
     assert answers == [failed]
     scene.job.ask_weights(order(after=5), answers.append)
@@ -92,13 +105,14 @@ def test_the_end_of_the_job_answers_everyone_and_later_ones_are_refused(play):
     scene, answers = training(play), []
     scene.job.ask_weights(order(), answers.append)
     scene.job.ask_weights(order("/other", after=40), answers.append)
-    scene.say("w1", weights(step=33))
+    last = weights(step=33, every=0)
+    scene.say("w1", last)
     for worker in ("w1", "w2"):
         scene.finish(worker)
     assert scene.job.over
-    assert answers == [weights(step=33), None]
+    assert answers == [last, None]
     scene.job.ask_weights(order(after=30), answers.append)
-    assert answers[2:] == [weights(step=33)]
+    assert answers[2:] == [last]
     with pytest.raises(CoordinatorError, match="job j is finished: no more weights will come") as refused:
         scene.job.ask_weights(order(after=34), answers.append)
     assert refused.value.status == 409
@@ -124,7 +138,7 @@ def test_every_order_is_answered_exactly_once_or_dropped(seed):
                 publications.ask(asked, answered.append)
                 open_orders[directory] = answers[-1]
             case 1:
-                publications.published(weights(directory, number))
+                publications.published(weights(directory, number, stream.randrange(4)))
             case 2:
                 publications.published(WeightsPublished(directory, number, error="full"))
             case 3 if directory in open_orders:
@@ -141,3 +155,4 @@ def test_every_order_is_answered_exactly_once_or_dropped(seed):
         if isinstance(first, WeightsPublished):
             assert first.directory == asked.directory
             assert first.step >= asked.after
+            assert first.error or first.every in (0, asked.every)

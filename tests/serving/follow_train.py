@@ -1,16 +1,18 @@
-"""A job whose one weight is the number of steps that it has been trained for."""
+"""A job whose one weight is the number of steps that it has been trained for; slow, until a file is there."""
 
 import argparse
 import time
+from pathlib import Path
 
 import torch
 from service_models import Scale
 
 import pliant
 
+SLOW_S = 0.1
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, required=True)
-parser.add_argument("--delay", type=float, default=0.0)
+parser.add_argument("--slow-until", type=Path, required=True)
 args = parser.parse_args()
 model = Scale()
 with torch.no_grad():
@@ -21,6 +23,7 @@ loader = pliant.Loader(torch.utils.data.TensorDataset(torch.ones(8)), batch_size
 for step in job.steps(loader, steps=args.steps, epochs=args.steps):
     for (ones,) in step:
         step.backward((-model.factor * ones).mean())
-    time.sleep(args.delay)
+    if not args.slow_until.exists():
+        time.sleep(SLOW_S)
     optimizer.step()
     optimizer.zero_grad()

@@ -88,7 +88,13 @@ class Service:
     def wait_ready(self) -> "Service":
         """Until the model is loaded."""
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        told = self._threads.submit(self.process.stdout.readline)
+        try:
+            line = told.result(waiting.DEADLINE_S)
+        except TimeoutError:
+            raise AssertionError(
+                f"waited {waiting.DEADLINE_S:g} s in vain: it is ready. It said: {self.stderr}"
+            ) from None
         assert line, self.stderr
         self.url = json.loads(line)["url"]
         return self

@@ -1,5 +1,6 @@
 """Models for the tests, which can be told to misbehave by their input."""
 
+import contextlib
 import os
 import signal
 import time
@@ -131,6 +132,17 @@ class Scaled(pliant.Model):
     def predict(self, batch):
         time.sleep(0.002)
         return batch * self.net.factor
+
+
+class SlowFirst(Scaled):
+    """The first one that is loaded stands still in that until it is ended."""
+
+    def load(self):
+        with contextlib.suppress(FileExistsError):
+            Path(os.environ["SERVICE_GATE"], "held-first").touch(exist_ok=False)
+            while True:
+                time.sleep(0.005)
+        super().load()
 
 
 class Heavy(Double):

@@ -9,14 +9,25 @@ import pytest
 from service_lab import wait_until
 
 from pliant.testing.processes import is_alive
+from pliant.wire.service_api import read_spec
 
-EVERY = 20
+EVERY = 5
+STEPS = 1000
+"""A minute and a half, unless it is told to hurry."""
+LONG = 100_000
+"""Steps of a job that is over when its test is."""
 
 
 @pytest.fixture
-def train(elastic):
+def hurry(tmp_path):
+    """The job is slow until this is there."""
+    return tmp_path / "hurry"
+
+
+@pytest.fixture
+def train(elastic, hurry):
     """Start the job; its weight is the step."""
-    return lambda steps, **options: elastic.run("follow_train.py", "--steps", steps, "--delay", 0.01, **options)
+    return lambda steps, **options: elastic.run("follow_train.py", "--steps", steps, "--slow-until", hurry, **options)
 
 
 def step_of(answer):
@@ -63,8 +74,8 @@ def weights_directories(service):
     return [path for path in found if ours.startswith(f"{path}/")]
 
 
-def test_the_newest_weights_answer_while_workers_and_coordinator_die(elastic, train, begin):
-    job = train(600, workers="1:3", start=2)
+def test_the_newest_weights_answer_while_workers_and_coordinator_die(elastic, train, hurry, begin):
+    job = train(STEPS, workers="1:3", start=2)
     job.wait_step(5)
     service = follow(begin, elastic, job, "--replicas", "1:2")
     asking = Asking(service)
@@ -78,9 +89,10 @@ def test_the_newest_weights_answer_while_workers_and_coordinator_die(elastic, tr
     job.kill_coordinator()
     seen = service.status()["version"]
     wait_until(lambda: service.status()["version"] > seen + 1, "another coordinator passes them on")
+    hurry.touch()
     result = job.end()
     assert len(result.events_of("worker_lost")) == 1
-    wait_until(lambda: step_of(service.predict([[1, 1]])) == 600, "the last weights answer")
+    wait_until(lambda: step_of(service.predict([[1, 1]])) == STEPS, "the last weights answer")
     wait_until(lambda: service.status()["following"] is None, "it knows that no more will come")
     steps = asking.end()
     assert len(steps) > 5
@@ -94,7 +106,7 @@ def test_the_newest_weights_answer_while_workers_and_coordinator_die(elastic, tr
 
 
 def test_a_new_router_goes_on_following(elastic, train, begin):
-    job = train(900)
+    job = train(LONG)
     job.wait_step(2)
     service = follow(begin, elastic, job, "--replicas", "1")
     killed = service.router
@@ -106,7 +118,7 @@ def test_a_new_router_goes_on_following(elastic, train, begin):
 
 
 def test_a_roll_back_ends_following_and_push_begins_it_again_with_a_canary(elastic, train, begin):
-    job = train(2000)
+    job = train(LONG)
     job.wait_step(2)
     service = follow(begin, elastic, job, "--replicas", "1")
     wait_until(lambda: service.status()["version"] >= 3, "weights have come twice")
@@ -128,6 +140,22 @@ def test_a_roll_back_ends_following_and_push_begins_it_again_with_a_canary(elast
     assert service.pliant("push", "model", "--rollback").returncode == 0
     assert {step_of(service.predict([[1, 1]])) for _ in range(4)} == {promoted}
     assert service.status()["following"] is None
+
+
+def test_newer_weights_that_are_loaded_before_the_first_ones_make_the_service_ready(elastic, train, begin):
+    """As happens on a busy machine."""
+    job = train(LONG)
+    job.wait_step(2)
+    service = begin("SlowFirst", "--from-job", job.name, "--every", str(EVERY), home=elastic.home)
+    wait_until((service.gate / "held-first").exists, "the first version is being loaded")
+    service.url = read_spec(service.directory).url
+    early = service.later([[1, 1]])
+    service.wait_ready()
+    assert step_of(early.result()) % EVERY == 0
+    assert int(early.result().headers["x-pliant-version"]) > 1
+    assert step_of(service.predict([[1, 1]])) % EVERY == 0
+    assert service.end() == 0
+    assert "model_failed" not in {event["kind"] for event in service.events}
 
 
 def test_what_is_said_of_jobs_that_have_no_weights(elastic, train, begin):

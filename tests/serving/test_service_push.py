@@ -7,11 +7,13 @@ from collections import Counter
 
 import pytest
 import torch
+from raw_http import parsed, request_bytes, talk
 from service_lab import parent_of, wait_until
 from service_models import Scale
 
 from pliant.testing.processes import is_alive
 from pliant.transfer.checkpoint_save import Staging, take_snapshot, write_checkpoint
+from pliant.wire.service_api import read_spec
 
 POSITION = {
     "call": 0,
@@ -95,6 +97,36 @@ def test_weights_that_cannot_be_loaded_change_nothing(serve, checkpoint):
     assert (factor_of(answer), answer.headers["x-pliant-version"]) == (3, "1")
     assert push(service, "--checkpoint", checkpoint(7)).returncode == 0
     assert factor_of(service.predict([[1, 1]])) == 7
+
+
+@pytest.fixture
+def loading(begin, checkpoint):
+    """A service whose first version is being loaded, which takes for ever."""
+    service = begin("SlowFirst", "--checkpoint", str(checkpoint(3)))
+    wait_until((service.gate / "held-first").exists, "the first version is being loaded")
+    service.url = read_spec(service.directory).url
+    return service
+
+
+def test_weights_that_are_loaded_before_the_first_ones_make_the_service_ready(loading, checkpoint):
+    """As happens to a service that follows a job on a busy machine."""
+    early = loading.later([[1, 1]])
+    done = push(loading, "--checkpoint", checkpoint(5))
+    assert done.returncode == 0, done.stderr
+    loading.wait_ready()
+    assert factor_of(early.result()) == 5
+    assert factor_of(loading.predict([[1, 1]])) == 5
+    assert loading.end() == 0
+    assert "model_failed" not in {event["kind"] for event in loading.events}
+
+
+def test_a_service_that_ends_before_its_model_is_loaded_says_so_to_whoever_waits(loading):
+    def end():
+        assert loading.client.get(f"{loading.url}/healthz").status_code == 200  # it has the request before this one
+        assert loading.end() == 0
+
+    answer = parsed(talk(loading.url, request_bytes("/predict", b"[[1, 1]]"), meanwhile=end))
+    assert (answer.status, answer.error) == (503, "the service ends before its model is loaded")
 
 
 def test_a_canary_gets_its_share_is_promoted_and_rolled_back(serve, checkpoint):

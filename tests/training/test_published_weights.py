@@ -1,6 +1,7 @@
 """The weights that the main worker writes for those who follow the job."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ import pliant
 from pliant.training import crew as crew_module
 from pliant.training import publications as publications_module
 from pliant.training.crew import SoloCrew
+from pliant.training.position import Position
+from pliant.training.publications import Publications
 from pliant.transfer.checkpoint_manifest import check_checkpoint
 from pliant.transfer.checkpoint_save import write_snapshot
 from pliant.wire.messages import WeightsOrder, WeightsPublished
@@ -73,6 +76,27 @@ def test_the_first_multiple_from_after_on_and_the_end(monkeypatch, tmp_path):
     last = load_file(tmp_path / "step-00000012" / "model.safetensors")
     assert all(torch.equal(tensor, last[name]) for name, tensor in model.state_dict().items())
     assert not any("exp_avg" in tensor.key for tensor in manifest.tensors)
+
+
+def test_what_it_is_of_is_told(monkeypatch, tmp_path):
+    crew = FollowedCrew(at2=[WeightsOrder(str(tmp_path), every=4, after=5)])
+    run(monkeypatch, crew)
+    assert [(message.step, message.every) for message in crew.published] == [(8, 4), (12, 0)]
+
+
+def test_a_multiple_that_is_passed_between_two_boundaries_is_written_at_the_next(tmp_path):
+    """Leased work goes on by several updates at once."""
+    crew = FollowedCrew()
+    crew.orders = [WeightsOrder(str(tmp_path), every=10, after=5)]
+    position = Position()
+    session = SimpleNamespace(crew=crew, position=position, is_main=True, tracked={"model": mlp()})
+    publications = Publications(session)
+    for step in (3, 8, 12, 14, 19, 23):
+        position.step = step
+        publications.at_boundary()
+        publications.close()
+        crew.orders = [WeightsOrder(str(tmp_path), every=10, after=5)]
+    assert [message.step for message in crew.published] == [12, 23]
 
 
 def test_the_bits_of_training_are_the_same(monkeypatch, tmp_path):

@@ -36,7 +36,7 @@ class Publications:
         """
         self._settle(order.directory, None)
         newest = self._newest.get(order.directory)
-        if newest is not None and newest.step >= order.after:
+        if newest is not None and _fulfils(newest, order):
             answer(newest)
             return False
         self._open[order.directory] = (order, answer)
@@ -57,7 +57,7 @@ class Publications:
             while len(self._newest) > _MOST_REMEMBERED:
                 del self._newest[next(iter(self._newest))]
         order, _ = self._open.get(message.directory, (None, None))
-        if order is None or message.step < order.after:
+        if order is None or not _fulfils(message, order):
             return False
         return self._settle(message.directory, message)
 
@@ -72,3 +72,8 @@ class Publications:
             return False
         answer(published)
         return True
+
+
+def _fulfils(message: WeightsPublished, order: WeightsOrder) -> bool:
+    """Not what a worker wrote once more for an order before this, as it had not been told yet that it was over."""
+    return message.step >= order.after and message.every in (0, order.every)

@@ -94,7 +94,7 @@ class Front:
             return told(200, {"live": True}) if call.method in _READS else _wrong_method(call, *_READS)
         if path.startswith("/admin/"):
             authorization = call.headers.get(b"authorization", b"")
-            return await self._admin.handle(call.method, path, authorization, partial(self._body, call))
+            return await self._admin.handle(call.method, path, authorization, partial(self._read, call))
         if self._spec.api_key and not self._has_key(call):
             answer = told(401, {"error": "an API key is wanted, as in `Authorization: Bearer KEY`"})
             answer.headers.append((b"www-authenticate", b"Bearer"))
@@ -244,26 +244,35 @@ class Front:
         return checked(request, line.signature or Signature(), most_rows=most)
 
     async def _loaded(self) -> None:
-        """Waits for the model to be loaded for the first time, which says what it takes."""
-        line = self._service.line
-        if line.signature is None:
-            await line.loaded.wait()
-        if line.signature is None:
+        """Waits for a model to be loaded for the first time, which says what it takes."""
+        line = await self._service.loaded()
+        if line.signature is None and line.state.broken:
             raise ServeError("broken", line.state.broken)
+        if line.signature is None:
+            raise ServeError("stopping", "the service ends before its model is loaded")
 
     async def _body(self, call: Call) -> bytes:
-        most = self._spec.most_body_bytes
-        length = call.headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > most:
-            raise BadRequestError(f"the body has {int(length)} bytes; at most {most} are taken", status=413)
+        """Of a request for the model: left with its sender until there is one."""
+        self._check_length(call)
         await self._loaded()
-        timeout_s = self._spec.timeout_s
+        return await self._read(call)
+
+    async def _read(self, call: Call) -> bytes:
+        most, timeout_s = self._check_length(call), self._spec.timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 body = await _read(call.receive, most)
         except TimeoutError:
             raise BadRequestError(f"the body did not come within {timeout_s:g} s", status=408) from None
         return encoding.decoded(body, call.headers.get(b"content-encoding", b"").decode("latin-1"), most_bytes=most)
+
+    def _check_length(self, call: Call) -> int:
+        """Returns the most bytes that are taken."""
+        most = self._spec.most_body_bytes
+        length = call.headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > most:
+            raise BadRequestError(f"the body has {int(length)} bytes; at most {most} are taken", status=413)
+        return most
 
     def _deadline(self, call: Call) -> float | None:
         given = call.headers.get(DEADLINE)

@@ -84,7 +84,7 @@ class Line:
         self._watching: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self.loaded = asyncio.Event()
-        """Set when the model is loaded, or cannot be."""
+        """Set when the model is loaded, or never will be."""
 
     # ------------------------------------------------------------ from the start to the end
 
@@ -120,6 +120,7 @@ class Line:
     async def stop(self, *, drain_s: float) -> None:
         """Take nothing more, answer what was taken (for ``drain_s`` at most), end all processes."""
         self._carry_out(self.state.stop(time.monotonic()))
+        self.loaded.set()
         try:
             async with asyncio.timeout(drain_s):
                 while self.state.replicas:

@@ -18,7 +18,6 @@ import uvloop
 
 from pliant.serving.front import Front
 from pliant.serving.http_protocol import HttpProtocol
-from pliant.serving.line import Line
 from pliant.serving.service import Service
 from pliant.wire.service_api import RouterReport, ServiceSpec, read_spec
 
@@ -47,7 +46,7 @@ async def serve(spec: ServiceSpec, directory: Path, *, listening: socket.socket)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     await service.start()
     running = asyncio.create_task(server.serve(sockets=[listening]))
-    telling = asyncio.create_task(_tell(service.line, ending))
+    telling = asyncio.create_task(_tell(service))
     await ending.wait()
     telling.cancel()
     broken = service.line.signature is None and bool(service.line.state.broken)
@@ -58,12 +57,12 @@ async def serve(spec: ServiceSpec, directory: Path, *, listening: socket.socket)
     return 1 if broken else 0
 
 
-async def _tell(line: Line, ending: asyncio.Event) -> None:
-    """Say that the model is loaded; or why not, and end."""
-    await line.loaded.wait()
+async def _tell(service: Service) -> None:
+    """Say that a model is loaded; or why not, and end."""
+    line = await service.loaded()
     if line.state.broken:
         _say(RouterReport(problem=line.state.broken))
-        ending.set()
+        service.ending.set()
     else:
         _say(RouterReport(loaded=True))
 

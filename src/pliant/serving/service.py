@@ -284,6 +284,17 @@ class Service:
 
     # ------------------------------------------------------------ what can be told
 
+    async def loaded(self) -> Line:
+        """Waits until the version that answers is loaded, cannot be, or is stopped before; returns it.
+
+        That is not always the one that was begun with: newer weights may be loaded first.
+        """
+        while True:
+            line = self.line
+            await line.loaded.wait()
+            if line is self.line:
+                return line
+
     @property
     def lines(self) -> list[Line]:
         """All that still have processes, the one that answers first."""

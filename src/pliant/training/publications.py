@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,8 @@ class Publications:
         self._writer = Writer()
         self._published: dict[str, int] = {}
         """By directory, of everyone who has followed: the step of what was written last; -1: nothing yet."""
+        self._before: int | None = None
+        """The step at the last boundary."""
 
     @property
     def _crew(self) -> Crew:
@@ -35,15 +38,16 @@ class Publications:
 
     def at_boundary(self) -> None:
         """Begin to write what is ordered for this step, if this is the main worker. Blocks while it is copied."""
+        step, before = self._session.position.step, self._before
+        self._before = step
         orders = self._crew.orders
         if not orders or not self._session.is_main:
             return
-        step = self._session.position.step
-        for order in orders:
-            self._published.setdefault(order.directory, -1)
-        wanted = [order.directory for order in orders if self._is_due(order, step)]
-        if not wanted or self._writer.busy:  # who has to wait gets a later step: weights age while they are waited for
+        self._know(orders)
+        due = [order for order in orders if self._is_due(order, step, before)]
+        if not due or self._writer.busy:  # who has to wait gets a later step: weights age while they are waited for
             return
+        wanted = {order.directory: order.every for order in due}
         snapshot = self._snapshot(wanted)
         if snapshot is not None:
             work = partial(self._write, wanted, snapshot, time.monotonic())
@@ -54,10 +58,9 @@ class Publications:
         self.close()
         if not self._session.is_main:
             return
+        self._know(self._crew.orders)
         step = self._session.position.step
-        for order in self._crew.orders:
-            self._published.setdefault(order.directory, -1)
-        wanted = [directory for directory, last in self._published.items() if last < step]
+        wanted = {directory: 0 for directory, last in self._published.items() if last < step}
         snapshot = self._snapshot(wanted) if wanted else None
         if snapshot is not None:
             self._write(wanted, snapshot, time.monotonic())
@@ -66,30 +69,36 @@ class Publications:
         """Wait until what is being written, if anything, is complete. Blocking."""
         self._writer.finish()
 
-    def _is_due(self, order: WeightsOrder, step: int) -> bool:
-        return step >= order.after and step % order.every == 0 and step > self._published[order.directory]
+    def _know(self, orders: Sequence[WeightsOrder]) -> None:
+        for order in orders:
+            self._published.setdefault(order.directory, -1)
 
-    def _snapshot(self, wanted: list[str]) -> Snapshot | None:
+    def _is_due(self, order: WeightsOrder, step: int, before: int | None) -> bool:
+        """At a multiple; or after one that was passed since the boundary at ``before``, as leased work may."""
+        passed = step // order.every - (step - 1 if before is None else before) // order.every
+        return passed > 0 and step >= order.after and step > self._published[order.directory]
+
+    def _snapshot(self, wanted: dict[str, int]) -> Snapshot | None:
         position = self._session.position
         try:
             return take_snapshot(self._modules, position.as_state(), job=self._crew.job_name, staging=self._staging)
         except Exception as error:  # a module's own get_extra_state, memory: training is worth more
-            for directory in wanted:
-                self._failed(directory, position.step, error)
+            for directory, every in wanted.items():
+                self._failed(directory, every, position.step, error)
             return None
 
-    def _write(self, wanted: list[str], snapshot: Snapshot, began_s: float) -> None:
-        for directory in wanted:
+    def _write(self, wanted: dict[str, int], snapshot: Snapshot, began_s: float) -> None:
+        for directory, every in wanted.items():
             self._published[directory] = snapshot.step
             try:
                 if not Path(directory).is_dir():
                     raise FileNotFoundError(f"there is no directory {directory}: whoever followed has gone")
                 path, size_bytes = write_snapshot(Path(directory), snapshot)
             except Exception as error:
-                self._failed(directory, snapshot.step, error)
+                self._failed(directory, every, snapshot.step, error)
                 continue
             seconds = time.monotonic() - began_s
-            self._crew.tell(WeightsPublished(directory, snapshot.step, str(path), size_bytes, seconds))
+            self._crew.tell(WeightsPublished(directory, snapshot.step, str(path), size_bytes, seconds, every=every))
 
-    def _failed(self, directory: str, step: int, error: Exception) -> None:
-        self._crew.tell(WeightsPublished(directory, step, error=reason_of(error)))
+    def _failed(self, directory: str, every: int, step: int, error: Exception) -> None:
+        self._crew.tell(WeightsPublished(directory, step, error=reason_of(error), every=every))

@@ -210,6 +210,8 @@ class WeightsPublished(Message, frozen=True):
     size_bytes: int = 0
     seconds: float = 0.0
     error: str = ""
+    every: int = 0
+    """The order's. 0: of the end, for whoever has ever followed."""
 
 
 # ---------------------------------------------------------------- coordinator -> worker
