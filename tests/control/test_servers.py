@@ -232,8 +232,8 @@ def test_status(play):
     scene.fill()
     scene.registry.scale("j", servers=2)
     assert scene.job.status().servers[2].state == "leaving"
-    scene.server_says("s1", ServerProgress(size_bytes=1, updates=9))
-    assert scene.job.report().updates == 9
+    scene.finish("w1")
+    assert {server.state for server in scene.job.status().servers} == {"ended"}
 
 
 def test_metrics(play):

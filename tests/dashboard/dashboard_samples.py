@@ -105,7 +105,6 @@ SERVED_REPORT = msgspec.structs.replace(
     REPORT,
     strategy="parameter-server",
     servers_over_time=[(0.0, 2), (3.0, 1), (3.4, 2)],
-    updates=60,
     events=[
         *EVENTS,
         event(7, "server_lost", 30, "s2 is lost in step 30", stall_s=0.052),

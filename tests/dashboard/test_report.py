@@ -161,7 +161,7 @@ def test_servers_are_on_the_page_and_in_the_picture(tmp_path):
     write_html(tmp_path / "r.html", SERVED_REPORT)
     text = (tmp_path / "r.html").read_text()
     assert "server lost" in text
-    assert "updates on servers" in text
+    assert ">updates<" not in text, "each step is one"
     assert "parameter servers that held slots" in text
     assert ">servers<" in workers_over_time(SERVED_REPORT)
     assert ">servers<" not in workers_over_time(REPORT)
@@ -171,6 +171,7 @@ def test_the_measured_staleness_is_on_the_page(tmp_path):
     text = page(tmp_path, STALE_REPORT)
     assert "/home/me/gpt.py · parameter-server · asynchronous<" in text
     assert "<dt>mean staleness</dt><dd>1.4</dd>" in text
+    assert "<dt>updates</dt><dd>500</dd>" in text
     assert "1.4 updates on average, 9 at most, over 500 pushes (asynchronous)." in text
     assert ">1.4 on average<" in text
     assert text.count("<svg ") == 4

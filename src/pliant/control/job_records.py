@@ -121,7 +121,7 @@ class JobRecords:
             target=self.membership.target,
             started_s=self.created.unix_s,
             workers=[self._worker_status(record) for record in self.workers.values() if not record.gone],
-            servers=self.servers.statuses(),
+            servers=self.servers.statuses(ended=end is not None),
             target_servers=self.servers.wanted,
             error=None if end is None else end.error,
             failure=None if end is None else end.failure,
@@ -138,7 +138,7 @@ class JobRecords:
             rank=None if current is None else current.ranks.get(record.worker),
             state=record.state,
             shards=progress.shards if progress else [],
-            step=progress.step if progress else 0,
+            step=record.finished.steps if record.finished else progress.step if progress else 0,
         )
 
     def _report(self, view: JobView | None = None) -> Report:

@@ -99,7 +99,6 @@ def job_report(
         first_step=progress.first_step,
         strategy=view.spec.strategy,
         servers_over_time=[(max(0.0, time_s - origin_s), servers) for time_s, servers in servers_over_time],
-        updates=max((server.updates for server in view.servers), default=0),
         staleness=view.spec.staleness,
         mean_staleness=progress.mean_staleness(),
         pushes_by_staleness=dict(progress.pushes),

@@ -21,7 +21,7 @@ from pliant.membership.events import Outcome
 from pliant.membership.slots_state import JobSlots
 from pliant.membership.target_plan import MAX_EARLY_DEATHS
 from pliant.wire.agent_messages import StartWorker
-from pliant.wire.api import JobSpec, ServerStatus
+from pliant.wire.api import JobSpec, ServerState, ServerStatus
 from pliant.wire.messages import Retire
 from pliant.wire.server_messages import PlaceSlots, ServerAddress
 
@@ -89,18 +89,20 @@ class Servers:
         """Those that hold slots, oldest first."""
         return [self.records[server] for server in self.changes.serving if not self.records[server].gone]
 
-    def statuses(self) -> list[ServerStatus]:
-        """For the status."""
-        return [self._status(record) for record in self.records.values() if not record.gone]
+    def statuses(self, *, ended: bool) -> list[ServerStatus]:
+        """For the status. ``ended``: the job has, and they with it."""
+        return [self._status(record, ended=ended) for record in self.records.values() if not record.gone]
 
-    def _status(self, record: ServerRecord) -> ServerStatus:
+    def _status(self, record: ServerRecord, *, ended: bool) -> ServerStatus:
         primary, copy, filling = (0, 0, 0) if self.slots is None else self.slots.held(record.server)
         leaving = record.retired or (self.slots is not None and self.slots.is_leaving(record.server))
+        alive: ServerState
+        alive = "leaving" if leaving else "filling" if filling else "serving" if primary or copy else "starting"
         progress = record.progress
         return ServerStatus(
             server=record.name,
             pid=record.pid,
-            state="leaving" if leaving else "filling" if filling else "serving" if primary or copy else "starting",
+            state="ended" if ended else alive,
             filling=filling,
             primary=primary,
             copy=copy,

@@ -8,7 +8,7 @@ from html import escape
 from pliant.dashboard.comparison import Comparison, Verdict
 from pliant.dashboard.marks import mark_of
 from pliant.dashboard.page_style import STYLE
-from pliant.dashboard.staleness_text import measured_in_all, mode
+from pliant.dashboard.staleness_text import measured_in_all, mode, pushes_of
 from pliant.dashboard.words import cost, count, seconds, workers_change
 from pliant.wire.api import Event, Report
 
@@ -66,7 +66,7 @@ def _tiles(report: Report) -> str:
         ("wall time", seconds(report.wall_s)),
         ("median step", seconds(report.median_step_s)),
         ("goodput", f"{report.goodput:.1%}"),
-        *([("updates on servers", f"{report.updates:,}")] if report.servers_over_time else []),
+        *([("updates", f"{pushes_of(report):,}")] if report.pushes_by_staleness else []),
         *([] if report.mean_staleness is None else [("mean staleness", f"{report.mean_staleness:.1f}")]),
         ("final loss", "–" if report.final_loss is None else f"{report.final_loss:.4f}"),
     ]
@@ -114,10 +114,9 @@ def _loss_caption(comparison: Comparison | None) -> str:
 
 
 def _staleness_caption(report: Report) -> str:
-    pushes = sum(report.pushes_by_staleness.values())
     return (
         "How many updates others had applied between a worker's pull of the parameters and its push of a gradient: "
-        f"{measured_in_all(report)}, over {count(pushes, 'push', 'pushes')} ({mode(report.staleness)})."
+        f"{measured_in_all(report)}, over {count(pushes_of(report), 'push', 'pushes')} ({mode(report.staleness)})."
     )
 
 

@@ -43,6 +43,11 @@ def measured_in_all(report: Report) -> str:
     return f"{report.mean_staleness:.1f} updates on average, {max(report.pushes_by_staleness)} at most"
 
 
+def pushes_of(report: Report) -> int:
+    """All that were made; each was an update."""
+    return sum(report.pushes_by_staleness.values())
+
+
 def bins(pushes: Mapping[int, int], *, most: int) -> list[tuple[int, int, int]]:
     """(lowest, highest staleness, pushes) of up to ``most`` bins of one width, the first one beginning with 0."""
     if not pushes:

@@ -153,12 +153,15 @@ class WorkerStatus(Body, frozen=True):
     step: int
 
 
+ServerState = Literal["starting", "filling", "serving", "leaving", "ended"]
+
+
 class ServerStatus(Body, frozen=True):
     """One parameter server of a job."""
 
     server: str
     pid: int | None
-    state: Literal["starting", "filling", "serving", "leaving"]
+    state: ServerState
     filling: int
     """Slots that it is being sent."""
     primary: int
@@ -268,14 +271,12 @@ class Report(Body, frozen=True):
     strategy: Strategy = "all-reduce"
     servers_over_time: list[tuple[float, int]] = []
     """(seconds, parameter servers that hold slots) at each change."""
-    updates: int = 0
-    """Newest update that a server has applied, as far as it was said."""
     staleness: int | None = None
     """As in :class:`JobSpec`."""
     mean_staleness: float | None = None
     """As in :class:`JobStatus`."""
     pushes_by_staleness: dict[int, int] = {}
-    """How many pushes came how many updates after their worker's pull."""
+    """How many pushes, each of which is an update, came how many updates after their worker's pull."""
 
 
 class Problem(Body, frozen=True):
