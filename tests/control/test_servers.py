@@ -45,7 +45,7 @@ TICK_S = 0.25
 
 def running(play, servers=2, *, workers=1, **spec):
     """A job that trains, with all its servers serving."""
-    spec = {"min_servers": servers, "max_servers": 4, "start_workers": workers} | spec
+    spec = {"min_servers": servers, "max_servers": 4, "start_workers": workers, "copies": min(servers, 2)} | spec
     scene = play(strategy="parameter-server", **spec)
     scene.start_servers()
     scene.start_workers()
@@ -81,6 +81,21 @@ def test_servers_are_started_with_their_role_and_all_are_told_the_placement(play
     assert placement == scene.placement("w2") == scene.placement("s1") == scene.placement("s2")
     founded = scene.event("servers_founded").message
     assert founded == "s1, s2 hold the slots: 2 servers, 2 copies of each"
+
+
+@pytest.mark.parametrize(
+    ("spec", "started"),
+    [
+        ({}, 2),
+        ({"copies": 1}, 1),
+        ({"max_servers": 1}, 1),
+        ({"min_servers": 3}, 3),
+        ({"min_servers": 3, "copies": 1}, 3),
+    ],
+)
+def test_a_job_begins_with_enough_servers_for_its_copies(play, spec, started):
+    scene = play(strategy="parameter-server", **spec)
+    assert scene.start_servers() == [f"s{number}" for number in range(1, started + 1)]
 
 
 def test_whoever_comes_later_or_again_is_told_the_newest_placement(play):
@@ -277,7 +292,7 @@ def test_lost_slots_begin_the_job_again_from_its_checkpoint_with_other_workers_a
 
 def test_workers_may_be_there_before_the_servers(play, tmp_path):
     put_checkpoint(tmp_path, 5)
-    scene = play(strategy="parameter-server", checkpoints=str(tmp_path), start_workers=1)
+    scene = play(strategy="parameter-server", max_servers=1, checkpoints=str(tmp_path), start_workers=1)
     scene.start_workers()
     scene.enter(step=0)
     scene.start_servers()
@@ -306,7 +321,7 @@ def test_lost_slots_without_a_checkpoint_end_the_job_with_the_reason(play):
 
 
 def test_slots_that_are_lost_before_training_began_are_placed_anew(play):
-    scene = play(strategy="parameter-server", min_servers=1, start_workers=1)
+    scene = play(strategy="parameter-server", max_servers=1, start_workers=1)
     scene.start_servers()
     scene.start_workers()
     lose(scene, "s1")

@@ -137,7 +137,7 @@ def test_upgrade_needs_the_token(dial, path, token):
 
 def test_a_server_is_welcomed_placed_and_replaced_by_its_next_connection(shared, dial, name):
     with shared.client() as client:
-        client.create_job(JobSpec(name, "t.py", strategy="parameter-server", min_servers=1))
+        client.create_job(JobSpec(name, "t.py", strategy="parameter-server", max_servers=1))
     hello = ServerHello(name, "s1", 9, "ipc:///s1")
     server = dial("/v1/servers")
     say(server, hello)

@@ -102,7 +102,9 @@ def test_optimizer_step_inside_the_inner_loop(job, model, optimizer):
     x, y = next(shards)
     step.backward(F.cross_entropy(model(x), y))
     before = weights_sha256({"model": model})
-    with pytest.raises(UsageError, match=r"optimizer\.step\(\) was called inside the inner loop, in shard 0 of step 0"):
+    with pytest.raises(
+        UsageError, match=r"optimizer\.step\(\) was called before the inner loop had ended, in shard 0 of step 0"
+    ):
         optimizer.step()
     assert weights_sha256({"model": model}) == before
 
@@ -113,6 +115,15 @@ def test_the_inner_loop_left_early(job, model):
             for x, y in step:
                 step.backward(F.cross_entropy(model(x), y))
                 break
+
+
+def test_the_inner_loop_left_early_and_the_optimizer_after_it(job, model, optimizer):
+    with pytest.raises(UsageError, match=r"optimizer\.step\(\).* run to its end, without a break"):  # noqa: PT012
+        for step in job.steps(loader()):
+            for x, y in step:
+                step.backward(F.cross_entropy(model(x), y))
+                break
+            optimizer.step()
 
 
 def test_a_step_that_is_never_iterated(job):

@@ -79,7 +79,8 @@ def add_server_options(parser: argparse.ArgumentParser, *, resuming: bool = Fals
     add(
         "--servers",
         metavar="MIN:MAX",
-        help="with parameter-server: bounds of the number of servers, beginning with MIN; 2 means 2:2 (default: 1:4)",
+        help="with parameter-server: bounds of the number of servers, beginning with MIN, or with as many as --copies; "
+        "2 means 2:2 (default: 1:4)",
     )
     add("--copies", metavar="1|2", help="with parameter-server: servers that hold each slot (default: 2)")
     add(

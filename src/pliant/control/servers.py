@@ -65,9 +65,9 @@ class Servers:
         spec = job.spec
         self.slots: JobSlots | None = None
         if spec.strategy == "parameter-server":
-            self.slots = JobSlots(
-                start=spec.min_servers, minimum=spec.min_servers, maximum=spec.max_servers, copies=spec.copies
-            )
+            low, high = spec.min_servers, spec.max_servers
+            enough = max(low, min(high, spec.copies))  # so that each slot has all its copies from the start
+            self.slots = JobSlots(start=enough, minimum=low, maximum=high, copies=spec.copies)
         self.changes = ServerChanges(job.log, job.progress)
         self._newest: PlaceSlots | None = None
         self._starved: list[tuple[ServerId, int]] = []

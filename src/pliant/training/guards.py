@@ -23,8 +23,9 @@ def _refusal(name: str, inside: Callable[[], str | None]) -> Callable[..., None]
         where = inside()
         if where is not None:
             raise UsageError(
-                f"{name}.step() was called inside the inner loop, in {where}: the gradient there is one shard's, not "
-                "the batch's. Move it behind the inner loop, where the gradients are the mean over all shards."
+                f"{name}.step() was called before the inner loop had ended, in {where}: the gradient there is one "
+                "shard's, not the batch's. Call it behind `for batch in step:`, and let that loop run to its end, "
+                "without a break: then the gradients are the mean over all shards."
             )
 
     return hook
