@@ -22,6 +22,14 @@ def started(pliant, tmp_path, script, *words, options=("--workers", "1")):
     return process, output
 
 
+def test_a_report_without_its_page(pliant, script, tmp_path):
+    report = tmp_path / "report.json"
+    options = ("--workers", "1", "--report", str(report), "--no-page")
+    assert pliant(*run_words(script, "steps=2", options=options)).returncode == 0
+    assert json.loads(report.read_text())["steps"] == 2
+    assert not report.with_suffix(".html").exists()
+
+
 def test_a_job_runs_to_its_end(pliant, script, tmp_path):
     report = tmp_path / "report.json"
     done = pliant(*run_words(script, "steps=6", "x", options=("--workers", "1:2", "--report", str(report))))

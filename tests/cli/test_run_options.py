@@ -276,6 +276,10 @@ def test_what_cannot_be_compared_with(tmp_path, script, name, content, parts):
     assert "\n  hint: " in found
 
 
-def test_a_comparison_needs_a_page(script, earlier):
+def test_a_comparison_needs_a_page(tmp_path, script, earlier):
     (found,) = problems("--compare", earlier[0], script)
     assert "there is no page to draw it on\n  hint: add --report FILE" in found
+    (found,) = problems("--compare", earlier[0], "--report", tmp_path / "out.json", "--no-page", script)
+    assert "there is no page to draw it on\n  hint: leave --no-page out" in found
+    (found,) = problems("--no-page", script)
+    assert "--no-page without a report\n  hint: --report FILE --no-page writes" in found

@@ -114,7 +114,7 @@ def test_stop_and_resume_with_more_workers(own_lab, begin, tmp_path):
     assert len(job.books().noted("learned")) < STEPS * 4
     job.hurry()
     report = tmp_path / "resumed.json"
-    done = own_lab("resume", job.name, "--workers", "3", "--no-live", "--report", report)
+    done = own_lab("resume", job.name, "--workers", "3", "--no-live", "--no-page", "--report", report)
     assert done.returncode == 0, done.stderr
     assert json.loads(report.read_text())["state"] == "finished"
     trace = read_traces(job.out)

@@ -97,6 +97,6 @@ def test_a_stopped_job_goes_on_with_servers_only(own_lab, tmp_path, reference):
     assert refused.returncode == 2
     assert f"job {job.name} has the tables tags, users" in refused.stderr
     report = tmp_path / "resumed.json"
-    done = own_lab("resume", job.name, "--workers", "1", "--no-live", "--report", report)
+    done = own_lab("resume", job.name, "--workers", "1", "--no-live", "--no-page", "--report", report)
     assert done.returncode == 0, done.stderr
     assert json.loads(report.read_text())["weights_sha256"] == reference.noted("weights")[0]

@@ -45,7 +45,9 @@ def test_a_stopped_job_goes_on_with_the_other_strategy(own_lab, tmp_path, undist
     job.wait_step(6)
     job.stop()
     report = tmp_path / "resumed.json"
-    done = own_lab("resume", job.name, "--workers", "2", "--no-live", "--report", report, "--strategy", then)
+    done = own_lab(
+        "resume", job.name, "--workers", "2", "--no-live", "--no-page", "--report", report, "--strategy", then
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(report.read_text())["weights_sha256"] == reference.noted("weights")[0]
     trace = read_traces(job.out)

@@ -40,7 +40,7 @@ def succeed(command: list[str], env: dict[str, str]) -> str:
 
 def train(env: dict[str, str], directory: Path, *options: str, script: list[str]) -> Report:
     path = directory / "report.json"
-    command = ["-m", "pliant.cli.main", "run", "--no-live", "--report", str(path), *options]
+    command = ["-m", "pliant.cli.main", "run", "--no-live", "--no-page", "--report", str(path), *options]
     succeed([*command, str(EXAMPLES / script[0]), *script[1:]], env)
     return msgspec.json.decode(path.read_bytes(), type=Report)
 

@@ -35,7 +35,7 @@ def test_stopped_and_resumed_with_more_workers_under_another_coordinator(own_lab
 
     assert own_lab("down").returncode == 0
     report = tmp_path / "resumed.json"
-    done = own_lab("resume", job.name, "--workers", "3", "--no-live", "--report", report)
+    done = own_lab("resume", job.name, "--workers", "3", "--no-live", "--no-page", "--report", report)
     assert done.returncode == 0, done.stderr
     job.assert_no_process()
     resumed = json.loads(report.read_text())

@@ -86,7 +86,7 @@ def test_one_worker_alone_and_then_two_halves(start, net, reference):
     assert "exit code 0" in job.events("expelled_ended")[0].message
     assert "expelled" in log_of(job, "w4")
     here = job.wait_workers(4)
-    assert [worker.worker for worker in here] == ["w1", "w2", "w3", "w5"]
+    assert [worker.worker for worker in here] == ["w1", "w2", "w3", "w5"], job.events()
 
     # Two halves, each of which is whole in itself; the coordinator is with w1 and w2.
     others = {worker.pid for worker in here if worker.worker in ("w3", "w5")}

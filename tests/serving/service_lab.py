@@ -175,8 +175,8 @@ class Service:
         """Whatever is left of it."""
         (self.gate / "hold").unlink(missing_ok=True)
         self.end()
+        self._threads.shutdown(cancel_futures=True)  # first: who still asks would open a connection in a closed client
         self.client.close()
-        self._threads.shutdown()
         self._errors.close()
         assert self.process.stdout is not None
         self.process.stdout.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from pliant.errors import PliantError
 from pliant.wire.api import Report
 
 
-def write_report(path: Path, report: Report, *, compared: Report | None = None) -> list[Path]:
-    """Write ``path`` (JSON) and the ``.html`` page beside it; returns what was written.
+def write_report(path: Path, report: Report, *, with_page: bool = True, compared: Report | None = None) -> list[Path]:
+    """Write ``path`` (JSON) and, ``with_page``, the ``.html`` page beside it; returns what was written.
 
     ``compared``: of an earlier run, whose loss is drawn beside this one's. A page that cannot be made is a note on
     stderr: the numbers are all in the JSON file.
@@ -25,6 +26,8 @@ def write_report(path: Path, report: Report, *, compared: Report | None = None) 
     except OSError as error:
         note(f"error: the report could not be written to {path}: {error}")
         return []
+    if not with_page:
+        return [path]
     try:
         files.write_html(page, report, compared=compared)
     except (OSError, PliantError) as error:
@@ -33,15 +36,16 @@ def write_report(path: Path, report: Report, *, compared: Report | None = None) 
     return [path, page]
 
 
-def earlier_report(path: Path | None, problems: list[str], *, page: bool) -> Report | None:
-    """The report in ``--compare PATH``; None if there is none, or if it adds a problem.
-
-    ``page``: whether there will be a page to draw it on.
-    """
+def earlier_report(given: argparse.Namespace, problems: list[str]) -> Report | None:
+    """The report in ``--compare PATH``; None if there is none, or if it adds a problem."""
+    path: Path | None = given.compare
+    if given.no_page and given.report is None:
+        problems.append(problem("--no-page without a report", "--report FILE --no-page writes the JSON file alone"))
     if path is None:
         return None
-    if not page:
-        problems.append(problem(f"--compare {path}: there is no page to draw it on", "add --report FILE"))
+    if given.report is None or given.no_page:
+        hint = "leave --no-page out" if given.no_page else "add --report FILE"
+        problems.append(problem(f"--compare {path}: there is no page to draw it on", hint))
     hint = "give the JSON file that an earlier run wrote with --report"
     if path.suffix == ".html":
         hint = f"--compare {path.with_suffix('.json')}: the numbers are in the JSON file beside the page"

@@ -75,7 +75,7 @@ def _status(client: Client, name: str) -> JobStatus | None:
 def _follow(home: Home, client: Client, status: JobStatus, given: argparse.Namespace) -> int:
     """The job lives: its coordinator has taken it up, or it never stopped. Show it to its end, as it is."""
     problems = list[str]()
-    compared = earlier_report(given.compare, problems, page=given.report is not None)
+    compared = earlier_report(given, problems)
     if problems:
         raise ConfigError(problems)
     numbers = (given.workers, given.start, given.servers, given.copies, given.checkpoint_every, given.keep)
@@ -85,7 +85,9 @@ def _follow(home: Home, client: Client, status: JobStatus, given: argparse.Names
     watch(home, status.name, as_json=False)
     final = client.job(status.name)
     if given.report is not None:
-        for path in write_report(given.report, client.report(status.name), compared=compared):
+        for path in write_report(
+            given.report, client.report(status.name), with_page=not given.no_page, compared=compared
+        ):
             note(f"written: {path}")
     if given.json:
         print_json(client.report(status.name))
@@ -113,7 +115,7 @@ def check_resume(home: Home, given: argparse.Namespace) -> tuple[Launch, RunOpti
         )
     if not Path(old.script).is_file():
         problems.append(problem(f"its script {old.script} does not exist any more", "put it back"))
-    compared = earlier_report(given.compare, problems, page=given.report is not None)
+    compared = earlier_report(given, problems)
     spec = _changed(old, given, problems)
     if given.strategy == "all-reduce":
         problems += _tables_problem(old)
@@ -123,6 +125,7 @@ def check_resume(home: Home, given: argparse.Namespace) -> tuple[Launch, RunOpti
         spec=spec,
         named=True,
         report=given.report,
+        page=not given.no_page,
         quiet=given.quiet,
         live=not given.no_live,
         json=given.json,

@@ -44,6 +44,8 @@ class RunOptions:
     """Delete the checkpoints that an earlier run left."""
     entry: str | None = None
     """``module:function`` in place of the training worker; for tests."""
+    page: bool = True
+    """Whether a page is drawn beside the report."""
     preload: str = ""
     """Modules that the template imports before ``entry`` is called; for tests."""
     compared: Report | None = None
@@ -99,6 +101,7 @@ def add_view_options(parser: argparse.ArgumentParser) -> None:
     """What shows how a job goes and went."""
     add = parser.add_argument
     add("--report", metavar="FILE", type=Path, help="write the report there (.json), and a page beside it (.html)")
+    add("--no-page", action="store_true", help="with --report: without the page, which takes a second to draw")
     add(
         "--compare",
         metavar="FILE",
@@ -130,7 +133,7 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
     plan = _plan(given.plan, problems, workers=(low, high), servers=servers.bounds)
     if given.report is not None:
         problems += report_problems(given.report)
-    compared = earlier_report(given.compare, problems, page=given.report is not None)
+    compared = earlier_report(given, problems)
     if given.deal not in ("speed", "even"):
         problems.append(problem(f"--deal {given.deal} is unknown", "use speed (as measured, the default) or even"))
     check_every = whole_number("--check-every", given.check_every, problems, least=0)
@@ -162,6 +165,7 @@ def check_options(given: argparse.Namespace, *, cores: int | None = None) -> Run
         spec=servers.put_into(spec),
         named=given.name is not None,
         report=given.report,
+        page=not given.no_page,
         quiet=given.quiet,
         live=not given.no_live,
         json=given.json,

@@ -242,8 +242,9 @@ class RunSession:
     def _hand_over(self, report: Report) -> None:
         if not self._options.quiet:
             note(summary(report))
-        if self._options.report is not None:
-            for path in write_report(self._options.report, report, compared=self._options.compared):
+        options = self._options
+        if options.report is not None:
+            for path in write_report(options.report, report, with_page=options.page, compared=options.compared):
                 if not self._options.quiet:
                     note(f"  written      {path}")
         if self._options.json:

@@ -28,7 +28,7 @@ class Launch:
     def words(self) -> list[str]:
         """The command line behind ``pliant``; writes the plan file if there is a plan."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        words = ["run", "--name", self.name, "--no-live", "--report", str(self.file("json"))]
+        words = ["run", "--name", self.name, "--no-live", "--no-page", "--report", str(self.file("json"))]
         for option, value in self.options.items():
             flag = f"--{option.replace('_', '-')}"
             words += [flag] if value is True else [flag, self._text(option, value)]
