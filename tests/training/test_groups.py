@@ -8,6 +8,7 @@ import pytest
 from pliant.comm.link import LinkWatch
 from pliant.comm.listener import MeshListener
 from pliant.errors import ConnectionLostError, GenerationOverError
+from pliant.testing.waiting import wait_until
 from pliant.training.groups import Groups
 from pliant.training.session import JobStopped
 from pliant.wire.messages import FormGeneration, GenerationFailed, Interrupted, Member
@@ -288,6 +289,25 @@ def test_a_newer_announcement_takes_the_place_of_one_that_forms(workers):
     workers[0].groups.on_form(command(3, "planned", *workers))  # said again after a reconnect
     assert workers[0].groups.prepared() == 3
     assert workers[0].sent == []
+
+
+def test_a_group_that_forms_while_the_worker_closes_is_closed(workers, monkeypatch):
+    first, formed, gate = workers[0], [], threading.Event()
+    form = first.listener.form
+
+    def slowly(*arguments, **options):
+        formed.append(form(*arguments, **options))
+        assert gate.wait(DEADLINE_S)
+        return formed[0]
+
+    monkeypatch.setattr(first.listener, "form", slowly)
+    for worker in workers:
+        worker.groups.on_form(command(1, "founding", *workers))
+    wait_until(lambda: formed, "the group has formed, and nobody knows of it")
+    first.groups.close()
+    assert not formed[0].aborted
+    gate.set()
+    wait_until(lambda: formed[0]._closed, "its sockets are closed")
 
 
 def test_waiting_ends_when_no_generation_will_come(workers):

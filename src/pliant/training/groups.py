@@ -211,12 +211,13 @@ class Groups:
             self._end(lambda formation: True)
 
     def close(self) -> None:
-        """Close what is open, at the end of the process."""
+        """Close what is open, at the end of the process; a group that still forms is closed when it has formed."""
         with self._changed:
             for formation in (self._current, self._next, self._planned):
-                if formation is not None and formation.group is not None:
+                if formation is not None:
                     formation.over = True
-                    formation.group.close()
+                    _close(formation)
+        self._listener.poke()
 
     def _end(self, which: Callable[[Formation], bool]) -> None:
         for formation in (self._current, self._next, self._planned):
@@ -273,6 +274,6 @@ def _failed(generation: int, error: Exception, *, unused: bool = False) -> Gener
 
 
 def _close(formation: Formation) -> None:
-    """Of a generation that nobody moved to, so that no thread can be driving its group."""
+    """Of a generation whose group no thread can be driving: nobody moved to it, or the process ends."""
     if formation.group is not None:
         formation.group.close()
