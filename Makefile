@@ -38,7 +38,7 @@ demo-serve: $(READY)
 	@$(BIN)/python -m examples.demo_serve
 
 test: $(READY)
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(TESTS)
+	@$(BIN)/python -m pytest -q -n 3 --dist worksteal $(TESTS)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)

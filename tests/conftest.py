@@ -19,7 +19,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of tests marked ``few(n)`` keep those with the first n of their parameters."""
+    """Of tests marked ``few(n)`` keep those with the first n of their parameters; none of those marked ``few(0)``."""
     if os.environ.get(THOROUGH):
         return
     counts: dict[str, int] = {}
@@ -29,6 +29,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         name = item.nodeid.partition("[")[0]
         counts[name] = counts.get(name, 0) + 1
         (kept if mark is None or counts[name] <= mark.args[0] else left_out).append(item)
-    if left_out and not any("[" in word for word in config.args):  # who names one by its parameters gets it
+    if left_out and not any("::" in word for word in config.args):  # who names one gets it
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept

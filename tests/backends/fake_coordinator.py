@@ -13,6 +13,7 @@ from pliant.config import Home
 from pliant.wire.address import Address, write_address
 from pliant.wire.agent_messages import AgentHello
 from pliant.wire.codec import FROM_AGENT, encode
+from pliant.wire.messages import Taken
 from pliant.wire.token import create_token
 
 DEADLINE_S = 30.0
@@ -38,16 +39,20 @@ class FakeCoordinator:
         assert connection.request is not None
         assert connection.request.path == "/v1/agents"
         assert connection.request.headers["Authorization"] == f"Bearer {self.token}"
+        taken = 0
         try:
             for data in connection:
                 message = FROM_AGENT.decode(data)
                 if isinstance(message, AgentHello):
                     self._connection = connection
                     self.hellos.put(message)
-                elif message not in self._seen:
+                    continue
+                if message not in self._seen:
                     # Delivery is at least once; none of these tests lets an agent say the same thing twice.
                     self._seen.append(message)
                     self._said.put(message)
+                taken += 1
+                connection.send(encode(Taken(taken)).decode())
         except ConnectionClosed:
             pass
 

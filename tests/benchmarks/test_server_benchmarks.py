@@ -130,6 +130,7 @@ def test_a_contest_names_the_log_of_what_failed(tmp_path, capfd):
     assert "--- system\nwhat went wrong" in capfd.readouterr().out
 
 
+@pytest.mark.few(0)
 @pytest.mark.slow
 def test_both_strategies_go_through_a_contest():
     """The real jobs, in turns, to the same weights."""
@@ -143,6 +144,7 @@ def test_both_strategies_go_through_a_contest():
     assert served.server.pss_bytes > 8 * MB
 
 
+@pytest.mark.few(0)
 @pytest.mark.slow
 def test_servers_are_killed_and_added(monkeypatch):
     """A real job: each event is in its report, with its numbers."""

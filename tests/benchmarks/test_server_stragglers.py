@@ -76,6 +76,7 @@ def test_every_round_has_all_ways_to_train_in_turned_order():
     assert modes[1] == list(reversed(MODES))
 
 
+@pytest.mark.few(0)
 @pytest.mark.slow
 def test_a_worker_is_slowed_down_in_a_real_run():
     trial = replace(straggler.Trial("speed", 0), steps=24, slow_at=7, settled=6, per_shard=2)

@@ -110,6 +110,7 @@ def test_every_system_says_how_it_is_set():
     assert all(system.settings and system.packages for system in SYSTEMS)
 
 
+@pytest.mark.few(0)
 @pytest.mark.slow
 def test_pliant_goes_through_the_scenarios():
     """The real service, the real client, a real SIGKILL."""

@@ -68,6 +68,7 @@ def test_a_table_is_in_the_checkpoint(lab, tmp_path, reference):
     assert sorted(newest.tables) == ["tags", "users"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("staleness", ["sync", "none"])
 def test_rows_beyond_the_limit_of_a_server_end_the_job_with_the_reason(lab, tmp_path, staleness):
     options = {"server-memory": "1MiB", "staleness": staleness, "servers": "2:2"}

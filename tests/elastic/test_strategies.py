@@ -30,7 +30,8 @@ def test_several_loops_and_evaluations(lab, tmp_path, undisturbed):
     assert ended.report["weights_sha256"] == reference.noted("weights")[0]
 
 
-@pytest.mark.parametrize("strategy", ["all-reduce", "parameter-server"])
+@pytest.mark.few(1)
+@pytest.mark.parametrize("strategy", ["parameter-server", "all-reduce"])
 def test_a_script_that_does_odd_things_with_gradients_and_weights(lab, tmp_path, undisturbed, strategy):
     ended = lab.run(tmp_path, "odd.py", workers="2:2", start=2, strategy=strategy).end()
     reference = undisturbed("odd.py")
@@ -38,6 +39,7 @@ def test_a_script_that_does_odd_things_with_gradients_and_weights(lab, tmp_path,
     assert ended.report["weights_sha256"] == reference.noted("weights")[0]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("first", "then"), [("all-reduce", "parameter-server"), ("parameter-server", "all-reduce")])
 def test_a_stopped_job_goes_on_with_the_other_strategy(own_lab, tmp_path, undisturbed, first, then):
     reference = undisturbed("train.py", "--steps", STEPS)

@@ -51,13 +51,15 @@ def test_before_and_after_differ_in_fewer_than_ten_lines():
     assert 0 < len(written) < 10, written
 
 
-@pytest.mark.parametrize("script", ["before.py", "after.py"])
+@pytest.mark.few(1)
+@pytest.mark.parametrize("script", ["after.py", "before.py"])
 def test_before_and_after_learn(script, environment):
     losses = [float(line.split()[1]) for line in succeed([str(EXAMPLES / script)], environment).splitlines()]
     assert len(losses) == 10
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.few(0)
 def test_digits_are_learned(environment):
     last = succeed([str(EXAMPLES / "digits_cnn.py")], environment).splitlines()[-1]
     assert float(last.split()[-1]) > 0.9
@@ -67,6 +69,7 @@ def losses_in(out: str) -> list[float]:
     return [float(line.split()[-1]) for line in out.splitlines() if line.startswith("epoch ")]
 
 
+@pytest.mark.few(0)
 def test_clicks_on_real_data_are_better_than_the_base_rate(environment, monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     clicks = importlib.import_module("clicks")
@@ -95,6 +98,7 @@ def test_gpt_saves_and_samples(environment, tmp_path):
     assert sample.read_text().startswith("def ")
 
 
+@pytest.mark.few(0)
 @pytest.mark.slow
 def test_digits_end_with_the_same_bits_on_one_and_on_three_workers(environment, tmp_path):
     script = ["digits_cnn.py", "--epochs", "2"]

@@ -31,6 +31,7 @@ def outcome(result: subprocess.CompletedProcess[str]) -> str:
     return result.stdout + result.stderr
 
 
+@pytest.mark.few(0)
 def test_the_example_passes(tmp_path):
     result = run_pytest(ROOT, "examples/test_after.py", "--basetemp", tmp_path / "base")
     assert result.returncode == 0, outcome(result)
