@@ -38,8 +38,8 @@ class Publications:
 
     def at_boundary(self) -> None:
         """Begin to write what is ordered for this step, if this is the main worker. Blocks while it is copied."""
-        step, before = self._session.position.step, self._before
-        self._before = step
+        step = self._session.position.step
+        before, self._before = step if self._before is None else self._before, step
         orders = self._crew.orders
         if not orders or not self._session.is_main:
             return
@@ -73,10 +73,10 @@ class Publications:
         for order in orders:
             self._published.setdefault(order.directory, -1)
 
-    def _is_due(self, order: WeightsOrder, step: int, before: int | None) -> bool:
+    def _is_due(self, order: WeightsOrder, step: int, before: int) -> bool:
         """At a multiple; or after one that was passed since the boundary at ``before``, as leased work may."""
-        passed = step // order.every - (step - 1 if before is None else before) // order.every
-        return passed > 0 and step >= order.after and step > self._published[order.directory]
+        multiple = step % order.every == 0 or step // order.every > before // order.every
+        return multiple and step >= order.after and step > self._published[order.directory]
 
     def _snapshot(self, wanted: dict[str, int]) -> Snapshot | None:
         position = self._session.position
