@@ -29,6 +29,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         name = item.nodeid.partition("[")[0]
         counts[name] = counts.get(name, 0) + 1
         (kept if mark is None or counts[name] <= mark.args[0] else left_out).append(item)
-    if left_out and not any("::" in word for word in config.args):  # who names one gets it
+    named = any("::" in word or word.endswith(".py") for word in config.args)  # who names one gets it
+    if left_out and not named:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept

@@ -56,7 +56,7 @@ def test_a_newcomer_joins_in_a_measurement_and_a_worker_dies_in_one(lab, tmp_pat
     assert lost["shards_recomputed"] > 0
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("script", "loaders"), [("stream.py", 1), ("train.py", 1), ("stream.py", 0)])
 def test_streams_and_loader_processes(lab, tmp_path, undisturbed, script, loaders):
     steps = 77 if script == "train.py" else None

@@ -107,6 +107,7 @@ def _may_do_no_more(job):
     return len(steps) == 4 * (held + 1 + 3) - 1
 
 
+@pytest.mark.few(0)
 def test_stop_and_resume_with_more_workers(own_lab, begin, tmp_path):
     job = begin(own_lab, 2)
     job.wait_step(1)
@@ -122,6 +123,7 @@ def test_stop_and_resume_with_more_workers(own_lab, begin, tmp_path):
     assert len(trace.noted("learned")) == STEPS * 4
 
 
+@pytest.mark.few(0)
 def test_all_workers_dead_goes_on_from_the_last_checkpoint(own_lab, begin, tmp_path):
     saved = tmp_path / "saved"
     job = begin(own_lab, 2, checkpoint_every=2, checkpoints=saved)

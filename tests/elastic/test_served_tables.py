@@ -85,6 +85,7 @@ def test_all_reduce_has_no_place_for_a_table(lab, tmp_path):
     assert "--strategy parameter-server" in ended.error
 
 
+@pytest.mark.few(0)
 def test_a_stopped_job_goes_on_with_servers_only(own_lab, tmp_path, reference):
     words = ("--steps", STEPS, "--delay", 0.02)
     job = own_lab.run(tmp_path, "tables.py", *words, workers="1:2", start=2, servers="2:2", **SERVED)

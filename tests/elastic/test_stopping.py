@@ -100,6 +100,7 @@ def test_stop_while_a_newcomer_starts_and_a_worker_leaves(lab, tmp_path, referen
     assert_same_bits(ended.trace, reference)
 
 
+@pytest.mark.few(0)
 def test_stop_before_anything_was_trained(lab, tmp_path):
     job = lab.run(tmp_path, "train.py", "--steps", STEPS, workers="1:3", start=2)
     job.wait(lambda status: status.state == "starting", "the job is there")

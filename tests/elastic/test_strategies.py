@@ -39,7 +39,7 @@ def test_a_script_that_does_odd_things_with_gradients_and_weights(lab, tmp_path,
     assert ended.report["weights_sha256"] == reference.noted("weights")[0]
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(0)
 @pytest.mark.parametrize(("first", "then"), [("all-reduce", "parameter-server"), ("parameter-server", "all-reduce")])
 def test_a_stopped_job_goes_on_with_the_other_strategy(own_lab, tmp_path, undisturbed, first, then):
     reference = undisturbed("train.py", "--steps", STEPS)

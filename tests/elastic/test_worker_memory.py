@@ -16,6 +16,7 @@ def test_a_step_leaves_no_tensor_to_the_cycle_collector(lab, tmp_path, strategy,
     assert not [entry for entry in noted if entry[0] > 1 and entry[1]]
 
 
+@pytest.mark.few(0)
 def test_a_checkpoint_of_a_large_table_is_written_and_read_in_little_memory(own_lab, tmp_path):
     options = {"strategy": "parameter-server", "servers": "2:2", "checkpoint-every": 12}
     job = own_lab.run(tmp_path, "large.py", "--steps", 60, workers="2:2", start=2, **options)

@@ -30,6 +30,7 @@ def fill(path):
             file.write(os.urandom(4096))
 
 
+@pytest.mark.few(0)
 def test_full_and_then_read_only(lab, tmp_path, undisturbed, small_disk):
     reference = undisturbed("train.py", "--steps", STEPS)
     directory = small_disk / "checkpoints"

@@ -2,12 +2,14 @@
 
 import json
 
+import pytest
 import safetensors.torch
 from elastic_books import read_traces
 
 from pliant.transfer.checkpoint_manifest import check_checkpoint
 
 
+@pytest.mark.few(0)
 def test_stopped_and_resumed_with_more_workers_under_another_coordinator(own_lab, tmp_path, undisturbed):
     reference = undisturbed("calls.py")
     job = own_lab.run(tmp_path, "calls.py", "--delay", 0.01, workers="1:2", start=2)

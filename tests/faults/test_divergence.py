@@ -40,6 +40,7 @@ def test_a_worker_that_diverges_stops_the_job(lab, tmp_path, plant, workers, sai
     assert ended.events("worker_lost") == []
 
 
+@pytest.mark.few(0)
 def test_workers_that_come_and_go_are_no_divergence(lab, tmp_path, undisturbed):
     """Compared before every single step, through a join, a kill, a replacement, and a leave."""
     reference = undisturbed("train.py", "--steps", LONGEST)

@@ -74,6 +74,7 @@ def test_a_stopped_worker_is_expelled_and_leaves_when_it_wakes(begin, reference)
     assert lost == ["w2", "w3"]
 
 
+@pytest.mark.few(0)
 def test_slow_and_busy_workers_are_not_taken_for_hung(begin, reference):
     job = begin(2)
     job.hold("shard", "w2")

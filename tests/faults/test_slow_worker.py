@@ -1,5 +1,6 @@
 """A slow worker is no hung one: it stays, gets fewer shards by and by, and the bits are the same."""
 
+import pytest
 from elastic_books import assert_exactly_once, assert_same_bits
 from elastic_lab import LONGEST
 
@@ -10,6 +11,7 @@ SHARD_S = 0.05
 PLAN = [{"at_step": 8, "slow": "{ workers = 1, factor = 6 }"}]
 
 
+@pytest.mark.few(0)
 def test_a_slow_worker_is_not_taken_for_a_hung_one_and_gets_fewer_shards(lab, tmp_path, undisturbed):
     reference = undisturbed("train.py", "--steps", STEPS)
     words = ["--steps", STEPS, "--delay", SHARD_S]

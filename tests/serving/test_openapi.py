@@ -60,6 +60,7 @@ def statuses_of(report):
     return found
 
 
+@pytest.mark.few(0)
 def test_schemathesis_finds_no_answer_that_is_not_described(locked, tmp_path):
     report, description = tmp_path / "report.ndjson", tmp_path / "openapi.json"
     description.write_bytes(locked.client.get(f"{locked.url}/openapi.json", headers=KEY).content)

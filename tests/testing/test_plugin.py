@@ -118,6 +118,7 @@ def test_a_job_left_running_is_ended_and_a_leak_fails_the_test(elastic):
 """
 
 
+@pytest.mark.few(0)
 @pytest.mark.slow
 def test_faults_failures_and_leaks(tmp_path):
     (tmp_path / "train.py").write_text(TRAIN)

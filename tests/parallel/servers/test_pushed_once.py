@@ -69,7 +69,7 @@ def shows_before_copies_have_it(patch):
 MISTAKES = [forgets_what_was_applied, does_not_tell_a_new_copy_what_was_applied, shows_before_copies_have_it]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("plant", MISTAKES)
 def test_a_mistake_is_found(plant, monkeypatch):
     plant(monkeypatch)
