@@ -35,10 +35,17 @@ def test_servers_and_workers_are_killed_and_come(lab, tmp_path, reference):
     job.kill("s1")
     job.release("shard", "w1")
     job.wait_event("slots_restored")
-    for worker in ("w1", "w2"):  # both in one pass: whoever is not in it does not know what the other had begun
-        job.hold("shard", worker)
-    for worker in ("w1", "w2"):
-        job.wait_held("shard", worker)
+    job.hold("shard", "w1")
+    job.wait_held("shard", "w1")
+    pids = {worker.worker: worker.pid for worker in job.status().workers}
+
+    def in_one_pass():
+        """Whoever is not in it does not know what the other had begun."""
+        books = job.books().shards
+        first, second = (max(step for _, step, _ in books[pids[worker]]) for worker in ("w1", "w2"))
+        return first == second
+
+    job.wait(lambda _: in_one_pass(), "w1 stands still in a pass, and w2 is in the same")
     job.kill("w2")
     job.release("shard", "w1")
     job.scale_servers(3)
