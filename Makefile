@@ -1,7 +1,8 @@
 # Everything runs in a virtual environment inside the checkout; the first call of any target sets it up.
 #   make demo    the elastic GPT: grows, is killed, shrinks, and ends with the very same weights
 #   make demo-serve  the digits, trained and served to traffic that rises and falls; a kill, new weights, no failure
-#   make test    the whole test suite            make lint    style, types and import contracts
+#   make test    the test suite, but for what takes longest (PLIANT_TEST_THOROUGH=1: all of it; AT_ONCE=2: tests at
+#                once, default 3)                make lint    style, types and import contracts
 #   make bench   measure, into benchmarks/results (QUICK=1: a short look)
 #   make bench-peers  beside plain DDP, torchrun, torchft and Ray Train (QUICK=1: one run of each)
 #   make bench-serving  beside LitServe, Ray Serve and bare FastAPI (QUICK=1: a short look)
@@ -38,7 +39,7 @@ demo-serve: $(READY)
 	@$(BIN)/python -m examples.demo_serve
 
 test: $(READY)
-	@$(BIN)/python -m pytest -q -n 3 --dist worksteal $(TESTS)
+	@$(BIN)/python -m pytest -q -n $(or $(AT_ONCE),3) --dist worksteal $(TESTS)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
