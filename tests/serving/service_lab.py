@@ -17,6 +17,7 @@ import httpx
 
 from pliant.testing import waiting
 from pliant.testing.processes import processes_with
+from pliant.wire.service_api import read_spec
 
 DEADLINE_S = 60.0
 MARK = "SERVICE_TEST_MARK"
@@ -97,6 +98,12 @@ class Service:
             ) from None
         assert line, self.stderr
         self.url = json.loads(line)["url"]
+        return self
+
+    def wait_first_held(self) -> "Service":
+        """Of ``SlowFirst``: until its first version is being loaded, which takes for ever."""
+        wait_until((self.gate / "held-first").exists, "the first version is being loaded")
+        self.url = read_spec(self.directory).url
         return self
 
     # ------------------------------------------------------------ requests

@@ -9,7 +9,6 @@ import pytest
 from service_lab import wait_until
 
 from pliant.testing.processes import is_alive
-from pliant.wire.service_api import read_spec
 
 EVERY = 5
 STEPS = 1000
@@ -146,9 +145,8 @@ def test_newer_weights_that_are_loaded_before_the_first_ones_make_the_service_re
     """As happens on a busy machine."""
     job = train(LONG)
     job.wait_step(2)
-    service = begin("SlowFirst", "--from-job", job.name, "--every", str(EVERY), home=elastic.home)
-    wait_until((service.gate / "held-first").exists, "the first version is being loaded")
-    service.url = read_spec(service.directory).url
+    words = ("--from-job", job.name, "--every", str(EVERY))
+    service = begin("SlowFirst", *words, home=elastic.home).wait_first_held()
     early = service.later([[1, 1]])
     service.wait_ready()
     assert step_of(early.result()) % EVERY == 0

@@ -13,7 +13,6 @@ from service_models import Scale
 
 from pliant.testing.processes import is_alive
 from pliant.transfer.checkpoint_save import Staging, take_snapshot, write_checkpoint
-from pliant.wire.service_api import read_spec
 
 POSITION = {
     "call": 0,
@@ -102,10 +101,7 @@ def test_weights_that_cannot_be_loaded_change_nothing(serve, checkpoint):
 @pytest.fixture
 def loading(begin, checkpoint):
     """A service whose first version is being loaded, which takes for ever."""
-    service = begin("SlowFirst", "--checkpoint", str(checkpoint(3)))
-    wait_until((service.gate / "held-first").exists, "the first version is being loaded")
-    service.url = read_spec(service.directory).url
-    return service
+    return begin("SlowFirst", "--checkpoint", str(checkpoint(3))).wait_first_held()
 
 
 def test_weights_that_are_loaded_before_the_first_ones_make_the_service_ready(loading, checkpoint):

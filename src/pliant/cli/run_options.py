@@ -44,10 +44,10 @@ class RunOptions:
     """Delete the checkpoints that an earlier run left."""
     entry: str | None = None
     """``module:function`` in place of the training worker; for tests."""
-    page: bool = True
-    """Whether a page is drawn beside the report."""
     preload: str = ""
     """Modules that the template imports before ``entry`` is called; for tests."""
+    page: bool = True
+    """Whether a page is drawn beside the report."""
     compared: Report | None = None
     """Of an earlier run, for the report's page."""
 

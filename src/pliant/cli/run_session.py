@@ -240,14 +240,14 @@ class RunSession:
         return any(text in "\n".join(printed) for printed in self._printed.values())
 
     def _hand_over(self, report: Report) -> None:
-        if not self._options.quiet:
-            note(summary(report))
         options = self._options
+        if not options.quiet:
+            note(summary(report))
         if options.report is not None:
             for path in write_report(options.report, report, with_page=options.page, compared=options.compared):
-                if not self._options.quiet:
+                if not options.quiet:
                     note(f"  written      {path}")
-        if self._options.json:
+        if options.json:
             print_json(report)
         sys.stdout.flush()
 

@@ -93,8 +93,8 @@ class Front:
         if path in ("/v2/health/live", "/healthz"):
             return told(200, {"live": True}) if call.method in _READS else _wrong_method(call, *_READS)
         if path.startswith("/admin/"):
-            authorization = call.headers.get(b"authorization", b"")
-            return await self._admin.handle(call.method, path, authorization, partial(self._read, call))
+            authorization, read = call.headers.get(b"authorization", b""), partial(self._body, call, for_model=False)
+            return await self._admin.handle(call.method, path, authorization, read)
         if self._spec.api_key and not self._has_key(call):
             answer = told(401, {"error": "an API key is wanted, as in `Authorization: Bearer KEY`"})
             answer.headers.append((b"www-authenticate", b"Bearer"))
@@ -251,28 +251,21 @@ class Front:
         if line.signature is None:
             raise ServeError("stopping", "the service ends before its model is loaded")
 
-    async def _body(self, call: Call) -> bytes:
-        """Of a request for the model: left with its sender until there is one."""
-        self._check_length(call)
-        await self._loaded()
-        return await self._read(call)
-
-    async def _read(self, call: Call) -> bytes:
-        most, timeout_s = self._check_length(call), self._spec.timeout_s
+    async def _body(self, call: Call, *, for_model: bool = True) -> bytes:
+        """``for_model``: left with its sender until there is one."""
+        most = self._spec.most_body_bytes
+        length = call.headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > most:
+            raise BadRequestError(f"the body has {int(length)} bytes; at most {most} are taken", status=413)
+        if for_model:
+            await self._loaded()
+        timeout_s = self._spec.timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 body = await _read(call.receive, most)
         except TimeoutError:
             raise BadRequestError(f"the body did not come within {timeout_s:g} s", status=408) from None
         return encoding.decoded(body, call.headers.get(b"content-encoding", b"").decode("latin-1"), most_bytes=most)
-
-    def _check_length(self, call: Call) -> int:
-        """Returns the most bytes that are taken."""
-        most = self._spec.most_body_bytes
-        length = call.headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > most:
-            raise BadRequestError(f"the body has {int(length)} bytes; at most {most} are taken", status=413)
-        return most
 
     def _deadline(self, call: Call) -> float | None:
         given = call.headers.get(DEADLINE)
